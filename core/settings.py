@@ -28,19 +28,13 @@ class Section(BaseModel):
 class HttpSettings(Section):
     """The HTTP API."""
 
-    host: str = Field(
-        "127.0.0.1", description="Address the API binds to. Anything but loopback needs authentication."
-    )
+    host: str = Field("127.0.0.1", description="Address the API binds to. Anything but loopback needs authentication.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the API and the console.")
-    request_timeout_s: float = Field(
-        10.0, gt=0, description="A request that takes longer is answered with 504."
-    )
+    request_timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 504.")
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="Largest body of a JSON request; larger is answered with 413."
     )
-    max_upload_bytes: int = Field(
-        20 * 1024 * 1024, ge=1024, description="Largest multipart upload (one media file)."
-    )
+    max_upload_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Largest multipart upload (one media file).")
     max_events_per_call: int = Field(1_000, ge=1, description="Events in one call of the collector.")
 
 
@@ -59,9 +53,7 @@ class BrokerSettings(Section):
         description="Bootstrap servers. Unset: those of the running system (`riverlight up` writes them down).",
     )
     replication_factor: int = Field(1, ge=1, description="Replicas of each topic; 3 on a cluster.")
-    partitions: int | None = Field(
-        None, ge=1, description="Partitions of each source topic, instead of the declared."
-    )
+    partitions: int | None = Field(None, ge=1, description="Partitions of each source topic, instead of the declared.")
 
 
 class ProducerSettings(Section):
@@ -69,9 +61,7 @@ class ProducerSettings(Section):
 
     linger_ms: int = Field(5, ge=0, description="How long a batch waits for more records.")
     queue_max_records: int = Field(10_000, ge=1, description="Bounded queue; full is answered with 429.")
-    delivery_timeout_s: float = Field(
-        30.0, gt=0, description="After this an unacknowledged record has failed."
-    )
+    delivery_timeout_s: float = Field(30.0, gt=0, description="After this an unacknowledged record has failed.")
 
 
 class CatalogueSettings(Section):
@@ -97,15 +87,11 @@ class FeatureSettings(Section):
     """Feature aggregation and the Feast stores."""
 
     online_store: Literal["sqlite", "redis"] = Field("sqlite", description="Feast online store.")
-    redis_url: str = Field(
-        "localhost:6379", description="Redis connection string in Feast's form, host:port[,k=v]."
-    )
+    redis_url: str = Field("localhost:6379", description="Redis connection string in Feast's form, host:port[,k=v].")
     max_lateness_days: float = Field(
         7.0, gt=0, description="An interaction older than this is a dead letter (`late-event`)."
     )
-    flush_interval_s: float = Field(
-        0.25, gt=0, description="Longest wait before touched entities are pushed."
-    )
+    flush_interval_s: float = Field(0.25, gt=0, description="Longest wait before touched entities are pushed.")
     ttl_days: float = Field(32.0, gt=0, description="A feature row older than this reads as missing.")
 
 
@@ -114,9 +100,7 @@ class StreamSettings(Section):
 
     batch_size: int = Field(32, ge=1, description="Uploads embedded in one call.")
     batch_within_s: float = Field(0.02, gt=0, description="Longest wait for a batch to fill.")
-    interactions_batch_size: int = Field(
-        500, ge=1, description="Interaction records applied in one transaction."
-    )
+    interactions_batch_size: int = Field(500, ge=1, description="Interaction records applied in one transaction.")
     interactions_within_s: float = Field(0.05, gt=0, description="Longest wait for that batch to fill.")
     archive_within_s: float = Field(5.0, gt=0, description="Longest wait before archived events are written.")
     archive_batch_size: int = Field(5_000, ge=1, description="Records in one Parquet file at most.")
@@ -127,9 +111,7 @@ class StreamSettings(Section):
     commit_interval_s: float = Field(1.0, gt=0, description="How often offsets are committed.")
     commit_every: int = Field(500, ge=1, description="Commit after this many records, too.")
     stream_buffer: int = Field(128, ge=1, description="Records buffered before consumption pauses.")
-    session_timeout_s: float = Field(
-        10.0, gt=0, description="Silence after which a worker is out of its group."
-    )
+    session_timeout_s: float = Field(10.0, gt=0, description="Silence after which a worker is out of its group.")
     no_progress_s: float = Field(
         30.0, gt=0, description="Lag without a commit for this long fails readiness and ends the worker."
     )
@@ -138,9 +120,7 @@ class StreamSettings(Section):
 class MediaSettings(Section):
     """Limits on untrusted media, enforced in a separate, limited process."""
 
-    max_pixels: int = Field(
-        40_000_000, ge=1, description="Pixels of one image, checked before it is decoded."
-    )
+    max_pixels: int = Field(40_000_000, ge=1, description="Pixels of one image, checked before it is decoded.")
     max_side: int = Field(16_384, ge=1, description="Longest side of an image, in pixels.")
     max_frames: int = Field(64, ge=1, description="Frames of an animated file that are looked at.")
     decode_timeout_s: float = Field(5.0, gt=0, description="A decode that takes longer is killed.")
@@ -171,21 +151,15 @@ class IndexSettings(Section):
     kind: Literal["flat", "tree", "lsh", "ivf_flat", "ivf_sq8", "ivf_pq", "hnsw"] = Field(
         "hnsw", description="Index structure; docs/how-to/choose-an-index.md says which for what."
     )
-    hnsw_m: int = Field(
-        32, ge=4, le=128, description="HNSW: links per node. Higher: better recall, more memory."
-    )
+    hnsw_m: int = Field(32, ge=4, le=128, description="HNSW: links per node. Higher: better recall, more memory.")
     hnsw_ef_construction: int = Field(120, ge=8, description="HNSW: breadth while building.")
-    hnsw_ef_search: int = Field(
-        128, ge=8, description="HNSW: breadth while searching. Higher: recall for latency."
-    )
+    hnsw_ef_search: int = Field(128, ge=8, description="HNSW: breadth while searching. Higher: recall for latency.")
     ivf_lists: int = Field(0, ge=0, description="IVF: clusters; 0 takes 4·√n at each training.")
     ivf_probe: int = Field(16, ge=1, description="IVF: clusters searched.")
     pq_m: int = Field(32, ge=1, description="PQ: bytes per vector (must divide the dimension).")
     lsh_bits: int = Field(512, ge=8, description="LSH: bits per vector.")
     tree_count: int = Field(10, ge=1, description="Tree: trees in the forest.")
-    train_at: int = Field(
-        5_000, ge=1, description="Items at which a structure that needs training is first trained."
-    )
+    train_at: int = Field(5_000, ge=1, description="Items at which a structure that needs training is first trained.")
     rebuild_tombstone_ratio: float = Field(
         0.1,
         gt=0,
@@ -204,9 +178,7 @@ class SearchSettings(Section):
 
     default_k: int = Field(20, ge=1, description="Results when the request does not say.")
     max_k: int = Field(200, ge=1, description="Most results a request may ask for.")
-    overfetch: float = Field(
-        3.0, ge=1, description="Candidates fetched per result, for re-ranking to choose from."
-    )
+    overfetch: float = Field(3.0, ge=1, description="Candidates fetched per result, for re-ranking to choose from.")
     min_score: float = Field(
         0.35, ge=-1, le=1, description="Cosine below which an image is not similar: nothing is an answer."
     )
@@ -233,12 +205,8 @@ class ServingSettings(Section):
     max_ongoing_requests: int = Field(16, ge=1, description="Requests a replica works on at once.")
     max_queued_requests: int = Field(64, ge=1, description="Requests waiting; more are answered with 429.")
     encoder_wait_s: float = Field(0.01, ge=0, description="Longest wait for an encoder batch to fill.")
-    haproxy: bool = Field(
-        True, description="Serve's HAProxy ingress: several times the requests of the default."
-    )
-    ray_address: str | None = Field(
-        None, description="An existing Ray cluster. Unset: one is started locally."
-    )
+    haproxy: bool = Field(True, description="Serve's HAProxy ingress: several times the requests of the default.")
+    ray_address: str | None = Field(None, description="An existing Ray cluster. Unset: one is started locally.")
 
 
 class MonitoringSettings(Section):
@@ -246,9 +214,7 @@ class MonitoringSettings(Section):
 
     prometheus: bool = Field(True, description="Start Prometheus where it is installed.")
     prometheus_port: int = Field(9090, ge=0, le=65535, description="Port of that Prometheus.")
-    worker_metrics_port: int = Field(
-        9101, ge=0, le=65535, description="First port of the workers' `/metrics`."
-    )
+    worker_metrics_port: int = Field(9101, ge=0, le=65535, description="First port of the workers' `/metrics`.")
     scrape_interval_s: float = Field(5.0, gt=0, description="How often Prometheus asks.")
     canary: bool = Field(True, description="Send a known image through the whole path, for ever.")
     canary_interval_s: float = Field(10.0, gt=0, description="Time between canary uploads.")
@@ -290,9 +256,7 @@ class Settings(BaseSettings):
     def _refuse_unsafe(self) -> "Settings":
         if self.profile == "production":
             if self.broker.kind == "embedded":
-                raise ValueError(
-                    "broker.kind: the embedded broker loses everything at a restart; not in production"
-                )
+                raise ValueError("broker.kind: the embedded broker loses everything at a restart; not in production")
             if self.broker.replication_factor < 2:
                 raise ValueError("broker.replication_factor: production needs at least 2 (better 3)")
         if self.http.host not in ("127.0.0.1", "localhost", "::1") and self.profile == "local":
@@ -333,8 +297,7 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
-            for item in error.errors()
+            f"  {'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}" for item in error.errors()
         ]
         raise ConfigurationError(
             "settings are not valid (environment RIVERLIGHT_*, riverlight.toml):\n" + "\n".join(lines)
