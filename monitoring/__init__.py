@@ -1,0 +1,1 @@
+"""What is measured, and how it leaves the process: metric catalogue, recorder, exposition, canary, dashboards."""

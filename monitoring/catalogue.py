@@ -1,0 +1,216 @@
+"""Every metric of the system, as data.
+
+A metric is declared once, here, and recorded by passing its declaration to a `Recorder`. Names follow
+`riverlight_<subsystem>_<what>_<unit>`; labels come from closed sets, never a user, item or trace id. The reference page
+`docs/reference/metrics.md` is generated from this module.
+"""
+
+from dataclasses import dataclass
+
+LATENCY_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
+FRESHNESS_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A count that only grows. `name` carries no `_total`; the exposition adds it."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A value that goes up and down."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A distribution over fixed buckets (upper bounds, in the unit of the name)."""
+
+    name: str
+    help: str
+    buckets: tuple[float, ...]
+    labels: tuple[str, ...] = ()
+    owner: str = ""
+
+
+Metric = Counter | Gauge | Histogram
+
+# Freshness: the promises -----------------------------------------------------------------------------------------
+
+FRESHNESS = Histogram(
+    "riverlight_freshness_seconds",
+    "From an event happening to its effect being served, measured where the effect is applied. "
+    "effect: searchable, gone, feature.",
+    FRESHNESS_SECONDS,
+    labels=("system", "effect"),
+    owner="serving",
+)
+CANARY_FRESHNESS = Histogram(
+    "riverlight_canary_freshness_seconds",
+    "From sending a canary event to seeing its effect in an answer, through the public API. effect: searchable, gone.",
+    FRESHNESS_SECONDS,
+    labels=("system", "effect"),
+    owner="monitoring",
+)
+CANARY_RUNS = Counter(
+    "riverlight_canary_runs",
+    "Canary runs by outcome: ok, late (not seen in time), error (a call failed).",
+    labels=("system", "outcome"),
+    owner="monitoring",
+)
+CANARY_LAST_SUCCESS = Gauge(
+    "riverlight_canary_last_success_timestamp_seconds",
+    "Unix time of the last canary that was seen in time.",
+    labels=("system",),
+    owner="monitoring",
+)
+
+# Streams -----------------------------------------------------------------------------------------------------------
+
+EVENTS = Counter(
+    "riverlight_stream_events",
+    "Events by what became of them. outcome: applied, duplicate, dead_letter.",
+    labels=("agent", "outcome"),
+    owner="streams",
+)
+EVENT_LAG = Histogram(
+    "riverlight_stream_event_lag_seconds",
+    "From the event happening to its agent finishing with it.",
+    FRESHNESS_SECONDS,
+    labels=("agent",),
+    owner="streams",
+)
+BATCH_EVENTS = Histogram(
+    "riverlight_stream_batch_events", "Events in one batch.", BATCH_SIZES, labels=("agent",), owner="streams"
+)
+BATCH_SECONDS = Histogram(
+    "riverlight_stream_batch_seconds",
+    "Time one batch takes, retries included.",
+    LATENCY_SECONDS,
+    labels=("agent",),
+    owner="streams",
+)
+RETRIES = Counter(
+    "riverlight_stream_retries", "Repeated tries after a transient failure.", labels=("agent",), owner="streams"
+)
+DEAD_LETTERS = Counter(
+    "riverlight_stream_dead_letters",
+    "Dead letters written, by error code.",
+    labels=("agent", "code"),
+    owner="streams",
+)
+CONSUMER_LAG = Gauge(
+    "riverlight_stream_consumer_lag_records",
+    "Records between the committed offset and the end of the log.",
+    labels=("agent", "topic"),
+    owner="streams",
+)
+OUTBOX_PENDING = Gauge(
+    "riverlight_stream_outbox_pending_records", "Records in the outbox that are not yet in the log.", owner="streams"
+)
+INTERACTIONS = Counter(
+    "riverlight_interactions",
+    "Interactions counted, by kind and surface (surfaces outside the known set count as other).",
+    labels=("kind", "surface"),
+    owner="streams",
+)
+
+# Serving -----------------------------------------------------------------------------------------------------------
+
+REQUEST_SECONDS = Histogram(
+    "riverlight_http_request_seconds",
+    "Time to answer a request, by route template and status.",
+    LATENCY_SECONDS,
+    labels=("route", "method", "status"),
+    owner="serving",
+)
+REQUESTS_SHED = Counter(
+    "riverlight_http_requests_shed", "Requests refused because a queue was full.", labels=("route",), owner="serving"
+)
+SEARCH_SECONDS = Histogram(
+    "riverlight_search_stage_seconds",
+    "Time of each stage of a search. stage: embed, search, rerank.",
+    LATENCY_SECONDS,
+    labels=("system", "stage"),
+    owner="serving",
+)
+SEARCH_RESULTS = Histogram(
+    "riverlight_search_results",
+    "Results in one answer.",
+    (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0),
+    labels=("system",),
+    owner="serving",
+)
+SEARCH_REMOVED = Counter(
+    "riverlight_search_candidates_removed",
+    "Candidates that re-ranking removed, by reason.",
+    labels=("system", "reason"),
+    owner="serving",
+)
+INDEX_ITEMS = Gauge(
+    "riverlight_index_items",
+    "Items in the live index. state: active, hidden.",
+    labels=("index", "state"),
+    owner="serving",
+)
+INDEX_BYTES = Gauge("riverlight_index_size_bytes", "Memory of the live index.", labels=("index",), owner="serving")
+INDEX_LAG = Gauge(
+    "riverlight_index_lag_records",
+    "Index entries in the log that are not applied yet.",
+    labels=("index",),
+    owner="serving",
+)
+INDEX_ENTRIES = Counter(
+    "riverlight_index_entries",
+    "Index entries read, by what became of them. outcome: applied, stale, other_model, invalid.",
+    labels=("index", "outcome"),
+    owner="serving",
+)
+INDEX_SNAPSHOT_AGE = Gauge(
+    "riverlight_index_snapshot_timestamp_seconds",
+    "Unix time of the newest snapshot.",
+    labels=("index",),
+    owner="serving",
+)
+LIVE_RECALL = Histogram(
+    "riverlight_index_live_recall_ratio",
+    "recall@k of sampled live searches against an exact search of the same moment.",
+    RATIOS,
+    labels=("index",),
+    owner="serving",
+)
+ENCODER_SECONDS = Histogram(
+    "riverlight_encoder_seconds",
+    "Time of each stage of embedding. stage: fetch, decode, forward.",
+    LATENCY_SECONDS,
+    labels=("stage",),
+    owner="serving",
+)
+ENCODER_BATCH = Histogram(
+    "riverlight_encoder_batch_images", "Images in one forward pass.", BATCH_SIZES, owner="serving"
+)
+ENCODER_IMAGES = Counter(
+    "riverlight_encoder_images", "Images by outcome: ok, or the error code.", labels=("outcome",), owner="serving"
+)
+
+# The process -------------------------------------------------------------------------------------------------------
+
+BUILD_INFO = Gauge(
+    "riverlight_build_info", "1, labelled with the code version.", labels=("version", "process"), owner="monitoring"
+)
+
+
+def all_metrics() -> list[Metric]:
+    """Return every declared metric, in the order of this file."""
+    return [value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram)]
