@@ -1,8 +1,9 @@
 """The freshness canary: a known image goes through the whole path, over and over, as a user's would.
 
-Each run uploads an image that no run before it has sent, asks the public search API until the image is found, deletes it, and
-asks until it is gone. Both waits are recorded as histograms: the promise "searchable in a second, gone in a second" is
-measured where it is kept, all the time. Canary items live in a category that answers leave out unless asked for.
+Each run uploads an image that no run before it has sent, asks the public search API until the image is found, deletes
+it, and asks until it is gone. Both waits are recorded as histograms: the promise "searchable in a second, gone in a
+second" is measured where it is kept, all the time. Canary items live in a category that answers leave out unless
+asked for.
 """
 
 import io
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from core.clock import Clock
 from core.ids import event_id
-from core.settings import MonitoringSettings
+from core.settings import MonitoringSettings, Settings
 from monitoring.catalogue import CANARY_FRESHNESS, CANARY_LAST_SUCCESS, CANARY_RUNS
 from monitoring.recorder import Recorder
 
@@ -161,9 +162,8 @@ class Canary:
         return body
 
 
-def run_canary(
-    base_url: str, settings: MonitoringSettings, recorder: Recorder, clock: Clock, stop: threading.Event
-) -> None:
-    """Run the canary against the API at `base_url` until `stop` is set."""
-    with httpx.Client(base_url=base_url, timeout=settings.canary_timeout_s) as client:
-        Canary(client, settings, recorder, clock).run_forever(stop)
+def run_canary(settings: Settings, recorder: Recorder, clock: Clock, stop: threading.Event) -> None:
+    """Run the canary against the API that `settings.http` names until `stop` is set."""
+    base_url = f"http://{settings.http.host}:{settings.http.port}"
+    with httpx.Client(base_url=base_url, timeout=settings.monitoring.canary_timeout_s) as client:
+        Canary(client, settings.monitoring, recorder, clock).run_forever(stop)

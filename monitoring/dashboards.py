@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring import catalogue as m
-from monitoring.rules import quantile
+from monitoring.rules import mean, quantile
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,7 @@ OVERVIEW = Dashboard(
                     "Live recall",
                     "Sampled searches against exact ones.",
                     "percentunit",
-                    (
-                        (
-                            f"sum by (index) (rate({m.LIVE_RECALL.name}_sum[15m])) / "
-                            f"sum by (index) (rate({m.LIVE_RECALL.name}_count[15m]))",
-                            "{{index}}",
-                        ),
-                    ),
+                    ((mean(m.LIVE_RECALL, by=("index",)), "{{index}}"),),
                     threshold=0.95,
                 ),
                 Panel(

@@ -41,6 +41,13 @@ def quantile(q: float, metric: Histogram, *, by: tuple[str, ...] = (), window: s
     return f"histogram_quantile({q:g}, sum by ({labels}) (rate({metric.name}_bucket[{window}])))"
 
 
+def mean(metric: Histogram, *, by: tuple[str, ...] = (), window: str = "15m") -> str:
+    """Return the PromQL for the mean of a histogram's observations, keeping the labels in `by`."""
+    labels = ", ".join(by)
+    total, count = (f"sum by ({labels}) (rate({metric.name}_{part}[{window}]))" for part in ("sum", "count"))
+    return f"{total} / {count}"
+
+
 RECORDINGS = (
     Recording("riverlight:canary_freshness_seconds:p99", quantile(0.99, CANARY_FRESHNESS, by=("system", "effect"))),
 )
@@ -80,7 +87,7 @@ ALERTS = (
     ),
     Alert(
         "RecallLow",
-        f"sum by (index) (rate({LIVE_RECALL.name}_sum[15m])) / sum by (index) (rate({LIVE_RECALL.name}_count[15m])) < 0.95",
+        f"{mean(LIVE_RECALL, by=('index',))} < 0.95",
         "10m",
         "ticket",
         "live recall of the {{ $labels.index }} index is under 0.95",
