@@ -120,6 +120,7 @@ class StreamSettings(Section):
 class MediaSettings(Section):
     """Limits on untrusted media, enforced in a separate, limited process."""
 
+    max_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Size of one media file.")
     max_pixels: int = Field(40_000_000, ge=1, description="Pixels of one image, checked before it is decoded.")
     max_side: int = Field(16_384, ge=1, description="Longest side of an image, in pixels.")
     max_frames: int = Field(64, ge=1, description="Frames of an animated file that are looked at.")
@@ -127,6 +128,8 @@ class MediaSettings(Section):
     memory_mb: int = Field(1024, ge=128, description="Address space of a decoding process.")
     decode_px: int = Field(512, ge=32, description="Longest side of the canonical image handed to models.")
     workers: int = Field(1, ge=1, description="Decoding processes per replica.")
+    queue_max: int = Field(256, ge=1, description="Images waiting for a decoding process; more are answered with 429.")
+    recycle_after: int = Field(2_000, ge=1, description="Images after which a decoding process is replaced.")
 
 
 class EncoderSettings(Section):

@@ -1,0 +1,50 @@
+# Everything a developer runs. CI calls the same targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help setup demo test lint format types unit integration references clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment with the locked packages
+
+$(STAMP): requirements.lock pyproject.toml infra/setup.sh
+	@bash infra/setup.sh "$(VENV)"
+	@touch $@
+
+demo: setup ## Start the system, play real images through it, show and report what happened
+	@$(BIN)/riverlight demo
+
+test: setup lint types ## Lint, type-check and run every test (CI runs this)
+	@$(PYTEST)
+
+lint: setup ## Style, and imports that go downward only
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+types: setup ## Type-check the packages
+	@$(BIN)/mypy
+
+unit: setup ## The tests that start no processes
+	@$(PYTEST) -m "not integration"
+
+integration: setup ## The tests on real brokers, databases and Ray
+	@$(PYTEST) -m integration
+
+references: setup ## Write the generated pages in docs/reference
+	@$(BIN)/riverlight docs
+
+clean: ## Remove the virtual environment and caches (not var/, which holds data)
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

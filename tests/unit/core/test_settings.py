@@ -1,0 +1,64 @@
+import pytest
+from pydantic import BaseModel
+
+from core.errors import ConfigurationError
+from core.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("RIVERLIGHT_HOME", "RIVERLIGHT_CONFIG", "RIVERLIGHT_HTTP__PORT"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_an_argument_wins_over_the_environment_and_that_over_the_file(empty_folder, monkeypatch):
+    (empty_folder / "riverlight.toml").write_text('home = "from-file"\n[http]\nport = 1000\n[index]\nkind = "flat"\n')
+    assert load_settings().http.port == 1000
+    monkeypatch.setenv("RIVERLIGHT_HTTP__PORT", "2000")
+    settings = load_settings(home="from-argument")
+    assert settings.http.port == 2000
+    assert str(settings.home) == "from-argument"
+    assert settings.index.kind == "flat"
+
+
+def test_a_wrong_setting_is_named_with_its_reason(monkeypatch):
+    monkeypatch.setenv("RIVERLIGHT_HTTP__PORT", "seventy")
+    with pytest.raises(ConfigurationError, match=r"http\.port.*integer"):
+        load_settings()
+
+
+def test_a_misspelt_setting_is_refused(empty_folder):
+    (empty_folder / "riverlight.toml").write_text("[http]\nprot = 1\n")
+    with pytest.raises(ConfigurationError, match=r"http\.prot"):
+        load_settings()
+
+
+def test_production_refuses_a_broker_that_forgets():
+    with pytest.raises(ConfigurationError, match="embedded"):
+        load_settings(profile="production", broker={"kind": "embedded"})
+
+
+def test_the_local_profile_refuses_to_be_seen_from_outside():
+    with pytest.raises(ConfigurationError, match="loopback"):
+        load_settings(http={"host": "0.0.0.0"})
+
+
+def test_everything_lives_under_home_unless_told_otherwise(empty_folder):
+    settings = load_settings(home=str(empty_folder / "h"))
+    assert settings.catalogue_url == f"sqlite:///{empty_folder / 'h' / 'catalogue.db'}"
+    assert settings.objects_url == (empty_folder / "h" / "objects").as_uri()
+
+
+def test_every_setting_says_what_it_is():
+    def walk(model: type[BaseModel], path: str):
+        for name, field in model.model_fields.items():
+            annotation = field.annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                assert annotation.__doc__, f"{path}{name}"
+                walk(annotation, f"{path}{name}.")
+            else:
+                assert field.description and field.description.endswith((".", "`")), f"{path}{name}"
+
+    walk(Settings, "")
