@@ -169,6 +169,11 @@ class IndexSettings(Section):
         lt=1,
         description="Share of removed vectors at which the structure is rebuilt in the background.",
     )
+    tombstones_kept: int = Field(
+        200_000,
+        ge=1,
+        description="Removals remembered, so that an older entry that arrives late does not bring an item back.",
+    )
     snapshot_interval_s: float = Field(60.0, gt=0, description="Time between snapshots while entries arrive.")
     snapshots_kept: int = Field(3, ge=1, description="Snapshots kept.")
     recall_sample_ratio: float = Field(
