@@ -1,0 +1,1 @@
+"""The demo: real images through the running system, watched from outside, written down in a report."""

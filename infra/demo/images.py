@@ -1,0 +1,91 @@
+"""Which real images the demo plays: what is uploaded, and what each of them is then looked for with.
+
+Only concepts that no model of ours was trained on are used. Where a machine can install two vendors' drawings of the
+same things, one vendor's are uploaded and the other's are the queries; where it can only have one style, each upload is
+looked for with a rotated and cropped copy of itself, which is easier, and the report says so.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from core.errors import ConfigurationError, RiverlightError
+from models.datasets.catalogue import install, list_images
+from models.datasets.spec import LabelledImage
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One thing to upload and one image to find it with."""
+
+    item: LabelledImage
+    query: LabelledImage
+    augmented: bool  # the query is a changed copy of the upload, made by `query_bytes`
+
+    def upload_bytes(self) -> bytes:
+        return self.item.path.read_bytes()
+
+    def query_bytes(self) -> bytes:
+        if not self.augmented:
+            return self.query.path.read_bytes()
+        with Image.open(self.query.path) as opened:
+            image = Image.alpha_composite(Image.new("RGBA", opened.size, "white"), opened.convert("RGBA"))
+        turned = image.convert("RGB").rotate(12, expand=False, fillcolor="white", resample=Image.Resampling.BICUBIC)
+        inset = round(0.08 * turned.width)
+        out = io.BytesIO()
+        turned.crop((inset, inset, turned.width - inset, turned.height - inset)).save(out, "PNG")
+        return out.getvalue()
+
+
+@dataclass(frozen=True)
+class DemoImages:
+    """The pairs, and in words what they are."""
+
+    pairs: Sequence[Pair]
+    description: str
+
+
+def demo_images(home: Path, limit: int, progress: Callable[[str], None]) -> DemoImages:
+    """Install the best data this machine can have and return up to `limit` pairs from it.
+
+    Raises:
+        ConfigurationError: no data set could be installed; each reason is named.
+    """
+    problems: list[str] = []
+    for name, choose in (("emoji", _two_vendors), ("openmoji", _changed_copies)):
+        try:
+            install(name, home, progress)
+            images = choose(list_images(name, home))
+        except RiverlightError as error:
+            problems.append(f"{name}: {error}")
+            progress(f"{name} cannot be had here: {error}")
+            continue
+        if images.pairs:
+            return DemoImages(images.pairs[:limit], images.description)
+        problems.append(f"{name}: no test images in it")
+    raise ConfigurationError("the demo has no images to play:\n  " + "\n  ".join(problems))
+
+
+def _two_vendors(images: Sequence[LabelledImage]) -> DemoImages:
+    by_style: dict[str, dict[str, LabelledImage]] = {}
+    for image in images:
+        if image.split == "test":
+            by_style.setdefault(image.style, {})[image.concept] = image
+    styles = sorted(by_style)
+    if len(styles) < 2:
+        return DemoImages([], "")
+    query_style, item_style = styles[0], styles[1]
+    shared = [concept for concept in by_style[item_style] if concept in by_style[query_style]]
+    pairs = [Pair(by_style[item_style][concept], by_style[query_style][concept], False) for concept in shared]
+    return DemoImages(pairs, f"{item_style} drawings, looked for with {query_style} drawings")
+
+
+def _changed_copies(images: Sequence[LabelledImage]) -> DemoImages:
+    test = [image for image in images if image.split == "test"]
+    return DemoImages(
+        [Pair(image, image, True) for image in test],
+        "drawings of one style, looked for with changed copies of themselves",
+    )

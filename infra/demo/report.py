@@ -1,0 +1,133 @@
+"""What a demo run found out, as data for `report.json` and as the summary a person reads."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Median and 99th percentile, in seconds."""
+
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Percentiles":
+        return cls(round(float(np.percentile(seconds, 50)), 4), round(float(np.percentile(seconds, 99)), 4))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well the right image was found, over all queries."""
+
+    recall_at_1: float
+    recall_at_10: float
+    mrr: float
+    ndcg_at_10: float
+
+
+@dataclass(frozen=True)
+class VisualSearch:
+    """Uploads, freshness and answers of visual search.
+
+    `freshness_s`: event sent → found by a search, at 5 uploads a second. `gone_s`: hide or delete sent → in no answer.
+    """
+
+    data: str
+    uploaded: int
+    searchable: int
+    freshness_s: Percentiles
+    gone_s: Percentiles
+    queries: int
+    latency_s: Percentiles
+    quality: Quality
+    frozen_baseline: Quality
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Impressions and clicks sent, and how many a second were counted into features. `exact`: counted = sent."""
+
+    events: int
+    per_s: float
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run."""
+
+    broker: dict[str, Any]
+    setup_s: float
+    start_s: float
+    visual_search: VisualSearch
+    interactions: Interactions
+    dead_letters: int
+    features: dict[str, Any]
+    metrics_url: str
+    console_url: str
+    contact_sheet: str
+    seconds: float = field(default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data; the quality figures sit directly under `visual_search`."""
+        data = dataclasses.asdict(self)
+        data["visual_search"].update(data["visual_search"].pop("quality"))
+        return data
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def render(report: Report) -> RenderableType:
+    """Return the summary for a terminal."""
+    search, ours, frozen = report.visual_search, report.visual_search.quality, report.visual_search.frozen_baseline
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    promise = "keeps its data" if report.broker["durable"] else "volatile: a restart of it loses everything"
+    facts.add_row("broker", f"{report.broker['kind']} ({promise})")
+    facts.add_row("started in", f"{report.start_s:.1f} s")
+    facts.add_row("uploaded", f"{search.uploaded} images ({search.data}), {search.searchable} searchable")
+    facts.add_row("fresh", _seconds(search.freshness_s, "event → found by a search, at 5 uploads a second"))
+    facts.add_row("gone", _seconds(search.gone_s, "hide or delete → in no answer"))
+    facts.add_row("searched", f"{search.queries} queries, " + _seconds(search.latency_s, "HTTP, image in the request"))
+    counted = "every one counted once" if report.interactions.exact else "COUNTS DIFFER FROM WHAT WAS SENT"
+    facts.add_row(
+        "interactions",
+        f"{report.interactions.events:,} sent and counted at {report.interactions.per_s:,.0f}/s; {counted}",
+    )
+    facts.add_row("dead letters", f"{report.dead_letters} (the broken records sent on purpose): riverlight dlq list")
+
+    table = Table(title="Finding the same thing drawn by somebody else", title_justify="left")
+    for column in ("", "recall@1", "recall@10", "MRR", "nDCG@10"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, quality in (("Riverlight, live answers", ours), ("frozen backbone, exact search", frozen)):
+        values = (quality.recall_at_1, quality.recall_at_10, quality.mrr, quality.ndcg_at_10)
+        table.add_row(name, *(f"{value:.3f}" for value in values))
+    where = Text.assemble(
+        ("contact sheet  ", "bold"),
+        f"{report.contact_sheet}\n",
+        ("console        ", "bold"),
+        f"{report.console_url}\n",
+        ("metrics        ", "bold"),
+        report.metrics_url,
+    )
+    return Panel(Group(facts, Text(), table, Text(), where), title="What happened", title_align="left", padding=(1, 2))
+
+
+def _seconds(value: Percentiles, what: str) -> str:
+    return f"p50 {value.p50 * 1000:.0f} ms, p99 {value.p99 * 1000:.0f} ms ({what})"

@@ -1,0 +1,145 @@
+"""The reference pages that are written from the code: settings, topics, metrics, events."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from core import topics
+from core.events import STREAM_EVENTS
+from core.settings import Settings
+from monitoring import catalogue, rules
+from monitoring.dashboards import DASHBOARDS
+from monitoring.dashboards import render as render_dashboard
+
+GENERATED = "<!-- Written by `riverlight docs`; change the code, not this page. -->\n\n"
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """Return every generated file (path from the project's root) with the function that writes its text."""
+    files: dict[str, Callable[[], str]] = {
+        "docs/reference/settings.md": settings_page,
+        "docs/reference/topics.md": topics_page,
+        "docs/reference/metrics.md": metrics_page,
+        "docs/reference/events.schema.json": events_schema,
+        "infra/prometheus/rules.json": rules.render,
+    }
+    for dashboard in DASHBOARDS:
+        files[f"infra/grafana/{dashboard.uid}.json"] = partial(render_dashboard, dashboard)
+    return files
+
+
+def write_pages(root: Path) -> list[str]:
+    """Write every page under `root` and return the paths of those that changed."""
+    changed = []
+    for path, render in pages().items():
+        file, text = root / path, render()
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def stale_pages(root: Path) -> list[str]:
+    """Return the paths of the pages that the code no longer says."""
+    return [
+        path
+        for path, render in pages().items()
+        if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != render()
+    ]
+
+
+def settings_page() -> str:
+    """Every setting with its environment variable, default and meaning."""
+    lines = [
+        GENERATED + "# Settings\n",
+        "The first that has a value wins: command-line arguments, environment variables, a TOML file",
+        "(`riverlight.toml` in the current folder, or the file named by `RIVERLIGHT_CONFIG`), the defaults below.\n",
+        *_settings_table(Settings, ""),
+    ]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            lines += [f"\n## {name}\n", (section.__doc__ or "").strip() + "\n", *_settings_table(section, f"{name}.")]
+    return "\n".join(lines) + "\n"
+
+
+def topics_page() -> str:
+    """Every topic with its key, partitions, retention and content."""
+    lines = [
+        GENERATED + "# Topics\n",
+        "`riverlight topics apply` makes the broker match this table. A record holds one CloudEvents 1.0 event as",
+        "JSON, or a frame: a JSON array of them. [events.schema.json](events.schema.json) is the schema.\n",
+        "| topic | key | holds | partitions | kept |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for topic in topics.ALL:
+        days = topic.retention_ms // topics.DAY_MS
+        kept = (
+            "newest per key (compacted)"
+            if topic.cleanup == "compact"
+            else f"{days} days, {_gib(topic.retention_bytes)}"
+        )
+        lines.append(f"| `{topic.name}` | {topic.key} | {topic.holds} | {topic.partitions} | {kept} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric with its type, labels and meaning, and every alert."""
+    lines = [
+        GENERATED + "# Metrics\n",
+        "| metric | type | labels | meaning | owner |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for metric in catalogue.all_metrics():
+        name = metric.name + ("_total" if isinstance(metric, catalogue.Counter) else "")
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {type(metric).__name__.lower()} | {labels} | {metric.help} | {metric.owner} |")
+    lines += ["\n## Alerts\n", "| alert | when | for | severity | runbook |", "| --- | --- | --- | --- | --- |"]
+    for alert in rules.ALERTS:
+        when = alert.expr.replace("|", "\\|")
+        runbook = f"[{alert.runbook}](../runbooks/{alert.runbook})"
+        lines.append(f"| {alert.name} | `{when}` | {alert.for_} | {alert.severity} | {runbook} |")
+    return "\n".join(lines) + "\n"
+
+
+def events_schema() -> str:
+    """The JSON Schema of every event, by collector stream."""
+    refs, definitions = msgspec.json.schema_components(STREAM_EVENTS.values(), ref_template="#/$defs/{name}")
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Riverlight events by collector stream",
+        "type": "object",
+        "properties": dict(zip(STREAM_EVENTS, refs, strict=True)),
+        "$defs": definitions,
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _settings_table(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    yield "| setting | environment | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            continue
+        variable = "RIVERLIGHT_" + f"{prefix}{name}".upper().replace(".", "__")
+        meaning = (field.description or "").replace("|", "\\|")
+        yield f"| `{prefix}{name}` | `{variable}` | {_default(field)} | {meaning} |"
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if value is None or value is PydanticUndefined:
+        return "unset"
+    return f"`{value}`"
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:g} GiB a partition"
