@@ -28,10 +28,10 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/topics.md": topics_page,
         "docs/reference/metrics.md": metrics_page,
         "docs/reference/events.schema.json": events_schema,
-        "infra/prometheus/rules.json": rules.render,
+        "infra/provisioning/prometheus/rules.json": rules.render,
     }
     for dashboard in DASHBOARDS:
-        files[f"infra/grafana/{dashboard.uid}.json"] = partial(render_dashboard, dashboard)
+        files[f"infra/provisioning/grafana/{dashboard.uid}.json"] = partial(render_dashboard, dashboard)
     return files
 
 
