@@ -1,0 +1,289 @@
+"""Makes the broker match the declared topics, and answers questions about it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+from uuid import uuid4
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
+
+from core.errors import ConfigurationError, Unavailable
+from core.settings import BrokerSettings
+from core.topics import DAY_MS, Topic
+from storage.log.client import ErrorLog, client_config, from_exception
+from storage.log.reader import end_offsets
+
+_TIMEOUT_S = 15.0
+_NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # the zero UUID in librdkafka's base64
+_Asked = TypeVar("_Asked")
+
+
+@dataclass(frozen=True)
+class TopicChange:
+    """What `apply_topics` did (or, in a dry run, would do) about one topic.
+
+    `kept` is a difference that cannot or must not be taken away: too many partitions, or a broker that cannot add.
+    """
+
+    topic: str
+    action: Literal["created", "partitions", "config", "unchanged", "kept"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class TopicDescription:
+    """A topic as the broker has it. `epoch` is `topic_epoch`'s."""
+
+    name: str
+    partitions: int
+    replicas: int
+    epoch: str
+    config: dict[str, str]
+
+
+@dataclass(frozen=True)
+class BrokerInfo:
+    """The cluster behind a bootstrap address; `brokers` are HOST:PORT by broker id."""
+
+    cluster_id: str
+    brokers: dict[int, str]
+    controller: int | None
+
+
+def apply_topics(
+    bootstrap: str, topics: Sequence[Topic], settings: BrokerSettings, *, dry_run: bool = False
+) -> list[TopicChange]:
+    """Create missing topics, raise partition counts and set changed configuration. Nothing is ever deleted.
+
+    Raises:
+        Unavailable: the broker does not answer.
+        ConfigurationError: the broker refuses a declaration.
+    """
+    admin = _admin(bootstrap)
+    have = {topic.name: topic for topic in _describe(admin, bootstrap, [topic.name for topic in topics])}
+    changes: list[TopicChange] = []
+    for topic in topics:
+        if topic.name not in have:
+            changes.append(_create(admin, bootstrap, topic, settings, dry_run))
+            continue
+        found = [
+            *_raise_partitions(admin, bootstrap, topic, have[topic.name], settings, dry_run),
+            *_set_config(admin, bootstrap, topic, have[topic.name], settings, dry_run),
+        ]
+        changes.extend(found or [TopicChange(topic.name, "unchanged", f"{have[topic.name].partitions} partitions")])
+    return changes
+
+
+def describe_topics(bootstrap: str) -> list[TopicDescription]:
+    """Return every topic of the broker but its internal ones, by name. Raises Unavailable."""
+    admin = _admin(bootstrap)
+    names = [name for name in _list(admin, bootstrap, _TIMEOUT_S).topics if not name.startswith("__")]
+    return _describe(admin, bootstrap, names)
+
+
+def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Return how many records of each (topic, partition) a consumer group has not committed yet.
+
+    A partition without a commit counts from the first record that is still there. Raises Unavailable.
+    """
+    admin = _admin(bootstrap)
+    ends = {(topic, number): end for topic in topics for number, end in end_offsets(bootstrap, topic).items()}
+    places = [Place(topic, number) for topic, number in ends]
+    request = [ConsumerGroupTopicPartitions(group, places)]
+    asked = _answers(lambda: admin.list_consumer_group_offsets(request), bootstrap, f"the offsets of group {group}")
+    committed = {(place.topic, place.partition): place.offset for place in asked[group].topic_partitions or ()}
+    new = [place for place in places if committed.get((place.topic, place.partition), -1) < 0]
+    if new:
+        first = _answers(
+            lambda: admin.list_offsets({place: OffsetSpec.earliest() for place in new}), bootstrap, "the first offsets"
+        )
+        committed.update({(place.topic, place.partition): answer.offset for place, answer in first.items()})
+    return {place: max(0, end - committed[place]) for place, end in ends.items()}
+
+
+def topic_epoch(bootstrap: str, topic: str) -> str:
+    """Return an id of this incarnation of a topic: another one means that offsets kept elsewhere are worthless.
+
+    It is the topic id (KIP-516), which changes when a topic is deleted and made again, and when a broker that keeps
+    nothing is restarted. A broker without topic ids (Apache Kafka before 2.8) gets the cluster id and the topic's
+    name: stable, but blind to a topic that was made again.
+
+    Raises:
+        Unavailable: the broker does not answer or has no such topic.
+    """
+    admin = _admin(bootstrap)
+    found = _describe(admin, bootstrap, [topic])
+    if not found:
+        raise Unavailable(f"{bootstrap} has no topic {topic}; `riverlight topics apply` makes it")
+    return found[0].epoch
+
+
+def broker_info(bootstrap: str, *, timeout_s: float = _TIMEOUT_S) -> BrokerInfo:
+    """Return who answers at `bootstrap`. Raises Unavailable."""
+    admin = _admin(bootstrap)
+    metadata = _list(admin, bootstrap, timeout_s)
+    return BrokerInfo(
+        cluster_id=metadata.cluster_id or "",
+        brokers={number: f"{broker.host}:{broker.port}" for number, broker in sorted(metadata.brokers.items())},
+        controller=metadata.controller_id if metadata.controller_id >= 0 else None,
+    )
+
+
+def wait_for_broker(bootstrap: str, timeout_s: float) -> BrokerInfo:
+    """Return as soon as the broker answers. Raises Unavailable when it has not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return broker_info(bootstrap, timeout_s=max(0.1, min(1.0, left)))  # a new client: no reconnect back-off
+        except Unavailable as error:
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"no Kafka broker answered at {bootstrap} within {timeout_s:g} s") from error
+            time.sleep(0.05)
+
+
+def partitions_of(topic: Topic, settings: BrokerSettings) -> int:
+    """Return how many partitions a topic is to have: as declared, or as set for all source topics."""
+    return settings.partitions if settings.partitions and topic.stream else topic.partitions
+
+
+def config_of(topic: Topic, settings: BrokerSettings) -> dict[str, str]:
+    """Return the broker-side configuration of a declared topic."""
+    config = {
+        "cleanup.policy": topic.cleanup,
+        "max.message.bytes": str(topic.max_message_bytes),
+        # acks=all promises as many copies as this; one broker may be away without stopping writes.
+        "min.insync.replicas": str(max(1, settings.replication_factor - 1)),
+    }
+    if topic.cleanup == "compact":
+        # A reader that was away for less than this still sees what was removed meanwhile.
+        return {**config, "delete.retention.ms": str(7 * DAY_MS)}
+    return {**config, "retention.ms": str(topic.retention_ms), "retention.bytes": str(topic.retention_bytes)}
+
+
+# --- steps of apply_topics -------------------------------------------------------------------------------------
+
+
+def _create(admin: AdminClient, bootstrap: str, topic: Topic, settings: BrokerSettings, dry_run: bool) -> TopicChange:
+    partitions, config = partitions_of(topic, settings), config_of(topic, settings)
+    if not dry_run:
+        new = NewTopic(topic.name, partitions, settings.replication_factor, config=config)
+        try:
+            _answers(lambda: admin.create_topics([new]), bootstrap, f"topic {topic.name} to be made")
+        except _AlreadyThere:
+            return TopicChange(topic.name, "unchanged", "made by somebody else at the same moment")
+    return TopicChange(topic.name, "created", f"{partitions} partitions, {_text(config)}")
+
+
+def _raise_partitions(
+    admin: AdminClient, bootstrap: str, topic: Topic, have: TopicDescription, settings: BrokerSettings, dry_run: bool
+) -> list[TopicChange]:
+    wanted = partitions_of(topic, settings)
+    if wanted == have.partitions:
+        return []
+    if wanted < have.partitions:
+        return [TopicChange(topic.name, "kept", f"{have.partitions} partitions; Kafka cannot go down to {wanted}")]
+    if not dry_run:
+        try:
+            _answers(lambda: admin.create_partitions([NewPartitions(topic.name, wanted)]), bootstrap, "more partitions")
+        except _NotSupported:
+            return [TopicChange(topic.name, "kept", f"{have.partitions} partitions; this broker cannot add more")]
+    return [TopicChange(topic.name, "partitions", f"{have.partitions} → {wanted}")]
+
+
+def _set_config(
+    admin: AdminClient, bootstrap: str, topic: Topic, have: TopicDescription, settings: BrokerSettings, dry_run: bool
+) -> list[TopicChange]:
+    changed = {key: value for key, value in config_of(topic, settings).items() if have.config.get(key) != value}
+    if not changed:
+        return []
+    if not dry_run:
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in changed.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
+        _answers(lambda: admin.incremental_alter_configs([resource]), bootstrap, f"the configuration of {topic.name}")
+    return [TopicChange(topic.name, "config", _text(changed))]
+
+
+def _describe(admin: AdminClient, bootstrap: str, names: Sequence[str]) -> list[TopicDescription]:
+    """Describe those of the names that exist."""
+    metadata = _list(admin, bootstrap, _TIMEOUT_S)
+    there = sorted(name for name in names if name in metadata.topics)
+    if not there:
+        return []
+    topics = _answers(lambda: admin.describe_topics(TopicCollection(there)), bootstrap, "topics")
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
+    configs = _answers(lambda: admin.describe_configs(resources), bootstrap, "topic configurations")
+    config_by_name = {resource.name: config for resource, config in configs.items()}
+    descriptions = []
+    for name in there:
+        topic_id = str(topics[name].topic_id or _NO_TOPIC_ID)
+        partitions = topics[name].partitions
+        descriptions.append(
+            TopicDescription(
+                name=name,
+                partitions=len(partitions),
+                replicas=len(partitions[0].replicas) if partitions else 0,
+                epoch=topic_id if topic_id != _NO_TOPIC_ID else f"{metadata.cluster_id}/{name}",
+                config={key: entry.value for key, entry in config_by_name[name].items() if entry.value is not None},
+            )
+        )
+    return descriptions
+
+
+# --- talking to the broker -------------------------------------------------------------------------------------
+
+
+class _NotSupported(Unavailable):
+    pass
+
+
+class _AlreadyThere(Unavailable):
+    pass
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    client_id = f"admin-{uuid4().hex[:8]}"
+    return AdminClient(client_config(bootstrap, client_id, ErrorLog(client_id)))
+
+
+def _list(admin: AdminClient, bootstrap: str, timeout_s: float) -> ClusterMetadata:
+    try:
+        return admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise from_exception(error, f"asking {bootstrap} for its topics") from error
+
+
+def _answers(ask: Callable[[], Mapping[_Asked, "Future[Any]"]], bootstrap: str, what: str) -> dict[_Asked, Any]:
+    """Return every answer to one admin request. `ask` holds on to the client until the last one is there."""
+    try:
+        return {key: future.result(_TIMEOUT_S) for key, future in ask().items()}
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code in (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION):
+            raise _NotSupported(f"{bootstrap} cannot do {what}: {error.args[0].str()}") from error
+        if code == KafkaError.TOPIC_ALREADY_EXISTS:
+            raise _AlreadyThere(f"{bootstrap}: {what}: {error.args[0].str()}") from error
+        if code in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS):
+            raise ConfigurationError(f"{bootstrap} refuses {what}: {error.args[0].str()}") from error
+        raise from_exception(error, f"asking {bootstrap} for {what}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"{bootstrap} did not answer within {_TIMEOUT_S:g} s when asked for {what}") from error
+
+
+def _text(config: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(config.items()))
