@@ -1,0 +1,62 @@
+"""What one interaction adds to the features: the single place that says so, for the stream and for history."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from core.events import Click, Impression, InteractionEvent, Watch, Watched
+from features.schema import ITEM_STATS, USER_STATS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Views by the number they have in stored state; only ever appended to.
+VIEW_IDS = {ITEM_STATS.name: 0, USER_STATS.name: 1}
+
+Counts = tuple[int, int, int]  # in the order of schema.COUNTS
+_IMPRESSION: Counts = (1, 0, 0)
+_CLICK: Counts = (0, 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedEvent:
+    """An event and where in the log it came from.
+
+    `epoch` names the incarnation of the topic: offsets start again when a topic is made anew. `timestamp_ms` is the
+    record's own time in the log; lateness is measured against it, so that our own delay makes no event late. Without
+    it, lateness is measured against the clock.
+    """
+
+    event: InteractionEvent
+    topic: str
+    partition: int
+    offset: int
+    epoch: str
+    timestamp_ms: int | None = None
+
+
+def to_us(time: datetime) -> int:
+    """Return an aware time as whole microseconds since the epoch, exactly (a float cannot hold every one)."""
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def from_us(time_us: int) -> datetime:
+    """Return the UTC time of microseconds since the epoch."""
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+
+
+def counts_of(event: InteractionEvent) -> Counts | None:
+    """Return what the event adds to its item's and its user's counts; None when it is not counted."""
+    match event:
+        case Impression():
+            return _IMPRESSION
+        case Click():
+            return _CLICK
+        case Watch(data=data) if isinstance(data.value, Watched):
+            return (0, 0, round(data.value.seconds * 1000))
+        case _:
+            return None
+
+
+def is_late(time_us: int, arrived_us: int, max_lateness_us: int) -> bool:
+    """Tell whether an event came too late to be counted."""
+    return arrived_us - time_us > max_lateness_us
