@@ -5,13 +5,14 @@ one that builds FAISS structures, seals full segments, merges small ones and rew
 Searches read an immutable tuple of segments, oldest first.
 
 Why no search misses an item that is being changed: the newer row is shown before the older one is killed, newer rows
-are always in later segments (or later in the same one), and a search looks at segments oldest first. A search that finds
-at its end that the tuple was replaced meanwhile runs again. A search may see both rows; it keeps the newer.
+are always in later segments (or later in the same one), and a search looks at segments oldest first. A search that
+finds at its end that the tuple was replaced meanwhile runs again. A search may see both rows; it keeps the newer.
 """
 
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -21,11 +22,14 @@ from core.entries import IndexEntry, Version, check_vector, unpack_vector
 from core.errors import InvalidInput, InvalidVector
 from core.ports import Hit, SearchFilter
 from core.settings import IndexSettings
+from models.index.capture import Capture
 from models.index.filters import allows
 from models.index.maintenance import Maintenance
 from models.index.rows import HIDDEN, code, stored_vector, unit
 from models.index.segments import FreshSegment, SealedSegment, Segment, entry_at, find_row, version_at
+from models.index.snapshot_files import SnapshotLabel, write_snapshot
 from models.index.tombstones import Tombstones
+from models.index.verify import IndexDifference, differences, state_hash
 
 FRESH_ROWS = 4_096
 
@@ -231,7 +235,26 @@ class LiveIndex:
             faiss.omp_set_num_threads(1)
             self._thread.ready = True
 
-    def capture(self) -> "Capture":
+    def state_hash(self) -> str:
+        """Return a hash over every item's id, version, vector and state, whatever their order and structure."""
+        return state_hash(self.capture())
+
+    def differences(self, reference: "LiveIndex") -> IndexDifference:
+        """Return how this index differs from `reference`, for example one just rebuilt from the topic."""
+        return differences(self.capture(), reference.capture())
+
+    def save_snapshot(self, folder: Path, *, positions: Mapping[int, int], epoch: str) -> Path:
+        """Write the index as the next `v<N>` in `folder` and return its path; writes and searches go on meanwhile.
+
+        Args:
+            positions: per partition the next offset to read. Every record below it must have been applied by now;
+                later ones may have been too, because applying a record twice changes nothing.
+            epoch: the incarnation of the topic that the positions belong to.
+        """
+        label = SnapshotLabel(self._dim, self._model_version, dict(positions), epoch)
+        return write_snapshot(self.capture(), label, folder, keep=self._settings.snapshots_kept)
+
+    def capture(self) -> Capture:
         """Return a consistent picture of what is there now; rows in it never change, so reading it needs no lock."""
         with self._write:
             return Capture(
@@ -287,8 +310,8 @@ class LiveIndex:
                     return segment, row
         with self._write:  # the item was rewritten between each look; hold still
             slot = self._slots.get(item_id)
-            for segment in self._view if slot is not None else ():
-                row = find_row(segment, slot)
+            for segment in self._view:
+                row = find_row(segment, slot) if slot is not None else None
                 if row is not None:
                     return segment, row
         return None
@@ -335,22 +358,3 @@ def _by_media(view: tuple[Segment, ...], media_id: str) -> IndexEntry | None:
             elif entry.media_id == media_id:
                 other = entry
     return visible or other
-
-
-@dataclass(frozen=True)
-class Capture:
-    """A consistent picture of an index: its segments, the slots of the items in it (ascending), and the tombstones."""
-
-    view: tuple[Segment, ...]
-    slots: NDArray[np.int64]
-    tombstones: dict[str, Version]
-
-    def rows(self) -> list[tuple[Segment, NDArray[np.int64]]]:
-        """Return the rows of the picture, by segment, in slot order."""
-        parts = []
-        for segment in self.view:
-            slots = segment.columns["slot"][: segment.n_rows]
-            rows = np.flatnonzero(np.isin(slots, self.slots, assume_unique=True))
-            if rows.size:
-                parts.append((segment, rows.astype(np.int64)))
-        return parts

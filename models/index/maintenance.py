@@ -78,7 +78,7 @@ class Maintenance:
             except BuildCancelled:
                 return
             except Exception as error:
-                # Searching goes on with the segments there are; stats() shows the error, and the next round tries again.
+                # Searching goes on with the segments there are; stats() shows the error, and the next round repeats.
                 self.last_error = f"{type(error).__name__}: {error}"
 
     def _merge(self, run: tuple[Segment, ...]) -> None:

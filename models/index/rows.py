@@ -130,11 +130,6 @@ def code(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def codes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Return the codes of several strings."""
-    return np.array([code(text) for text in texts], dtype=np.uint64)
-
-
 def flags_of(entry: IndexEntry) -> int:
     """Return the bits that decide whether, and as what, an entry may be shown."""
     flags = 0
@@ -155,6 +150,14 @@ class Labels:
 
     codes: NDArray[np.uint64]
     rows: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[int, int]]) -> "Labels":
+        """Build the column from `(code, row)` pairs."""
+        return cls(
+            np.array([label for label, _ in pairs], dtype=np.uint64),
+            np.array([row for _, row in pairs], dtype=np.int32),
+        )
 
     def rows_with(self, wanted: Sequence[str], n_rows: int) -> NDArray[np.bool_]:
         """Return a mask `(n_rows,)` of the rows that have any of the wanted labels."""

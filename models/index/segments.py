@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,17 @@ from core.ports import SearchFilter
 from core.settings import IndexSettings
 from models.index.filters import row_mask, shown_mask
 from models.index.rows import Columns, Labels, code, empty_columns, join_labels, pack_row, unpack_row, write_columns
-from models.index.structures import Bits, Cancelled, Structure, build, half_store, half_view, never, selector
+from models.index.structures import (
+    Bits,
+    Cancelled,
+    Store,
+    Structure,
+    build,
+    half_store,
+    half_view,
+    never,
+    scan_parameters,
+)
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -154,13 +163,13 @@ class FreshSegment:
     def search(
         self, query: NDArray[np.float32], want: int, where: SearchFilter | None, exact: bool
     ) -> tuple[Rows, Scores]:
-        # The copy is taken in ascending order, and a newer row of an item is shown before the older one is killed:
+        # The mask is copied in ascending order, and a newer row of an item is shown before the older one is killed:
         # so at least one of the two is in the copy, and an item never disappears while it is changed.
         if where is None:
             allowed = self._shown.copy()
         else:
             allowed = self.alive.copy()
-            allowed &= row_mask(self.columns, _labels(self._tags), _labels(self._regions), where)
+            allowed &= row_mask(self.columns, Labels.of(list(self._tags)), Labels.of(list(self._regions)), where)
         rows = np.flatnonzero(allowed)
         if rows.size == 0:
             return rows, np.zeros(0, dtype=np.float32)
@@ -175,8 +184,8 @@ class FreshSegment:
         return RowBlock(
             vectors=self._vectors[rows].astype(np.float16),
             columns={name: column[rows] for name, column in self.columns.items()},
-            tags=_labels(self._tags).take(rows, n_rows),
-            regions=_labels(self._regions).take(rows, n_rows),
+            tags=Labels.of(list(self._tags)).take(rows, n_rows),
+            regions=Labels.of(list(self._regions)).take(rows, n_rows),
             blobs=[self._blobs[row] for row in rows],
         )
 
@@ -203,7 +212,7 @@ class SealedSegment:
         store = half_store(block.vectors)
         self.structure: Structure | None = build(store, settings, cancelled) if structured else None
         # A graph holds the vectors itself; the segment then reads them there.
-        self._store: faiss.IndexScalarQuantizer = getattr(self.structure, "store", store)
+        self._store: Store = getattr(self.structure, "store", store)
         self._vectors = half_view(self._store)
 
     @property
@@ -258,13 +267,6 @@ class SealedSegment:
         return self._vectors.nbytes + columns + labels + masks + len(self._heap) + self._starts.nbytes + structure
 
     def _scan(self, query: NDArray[np.float32], want: int, bits: Bits) -> tuple[Rows, Scores]:
-        scores, rows = self._store.search(query[None, :], want, params=faiss.SearchParameters(sel=selector(bits)))
+        scores, rows = self._store.search(query[None, :], want, params=scan_parameters(bits))
         found = rows[0] >= 0
         return rows[0][found].astype(np.int64), scores[0][found]
-
-
-def _labels(pairs: list[tuple[int, int]]) -> Labels:
-    pairs = list(pairs)  # one step for the interpreter: the writer may be appending
-    return Labels(
-        np.array([label for label, _ in pairs], dtype=np.uint64), np.array([row for _, row in pairs], dtype=np.int32)
-    )

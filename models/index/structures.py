@@ -5,9 +5,9 @@ searched while it is written to, and an index nobody writes to needs no lock.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-import faiss
+import faiss as typed_faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +15,10 @@ from core.errors import RiverlightError
 from core.settings import IndexSettings
 from models.index.forest import Forest
 
+faiss: Any = typed_faiss  # the stubs do not know the search parameters' keyword arguments
+
 Rows = NDArray[np.int64]
+Store = Any  # a faiss.IndexScalarQuantizer of float16
 Bits = NDArray[np.uint8]  # one bit a row, little-endian within a byte, as FAISS reads them
 
 Cancelled = Callable[[], bool]
@@ -44,7 +47,7 @@ class Structure(Protocol):
         ...
 
 
-def half_store(vectors: NDArray[np.float16]) -> faiss.IndexScalarQuantizer:
+def half_store(vectors: NDArray[np.float16]) -> Store:
     """Return `(n, dim)` float16 rows as a FAISS index that scans them by inner product."""
     n, dim = vectors.shape
     store = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
@@ -53,7 +56,7 @@ def half_store(vectors: NDArray[np.float16]) -> faiss.IndexScalarQuantizer:
     return store
 
 
-def half_view(store: faiss.IndexScalarQuantizer) -> NDArray[np.float16]:
+def half_view(store: Store) -> NDArray[np.float16]:
     """Return the store's own memory as `(n, dim)` float16. It is valid for as long as the store is referenced."""
     if store.ntotal == 0:
         return np.zeros((0, store.d), dtype=np.float16)
@@ -61,12 +64,17 @@ def half_view(store: faiss.IndexScalarQuantizer) -> NDArray[np.float16]:
     return flat.view(np.float16).reshape(store.ntotal, store.d)
 
 
-def selector(bits: Bits) -> faiss.IDSelectorBitmap:
+def selector(bits: Bits) -> Any:
     """Return a FAISS selector over `bits`; the caller keeps `bits` referenced while it is used."""
     return faiss.IDSelectorBitmap(bits)
 
 
-def build(store: faiss.IndexScalarQuantizer, settings: IndexSettings, cancelled: Cancelled = never) -> Structure | None:
+def scan_parameters(bits: Bits) -> Any:
+    """Return search parameters that make a scan look at the rows whose bit is set, and at no others."""
+    return faiss.SearchParameters(sel=selector(bits))
+
+
+def build(store: Store, settings: IndexSettings, cancelled: Cancelled = never) -> Structure | None:
     """Build the structure the settings ask for over a store; None for `flat`, which needs nothing more.
 
     Raises:
@@ -87,7 +95,7 @@ def build(store: faiss.IndexScalarQuantizer, settings: IndexSettings, cancelled:
 class Hnsw:
     """Hierarchical navigable small world graph (Malkov and Yashunin, 2016), over the segment's own vectors."""
 
-    def __init__(self, store: faiss.IndexScalarQuantizer, settings: IndexSettings, cancelled: Cancelled) -> None:
+    def __init__(self, store: Store, settings: IndexSettings, cancelled: Cancelled) -> None:
         vectors = half_view(store)
         self._index = faiss.IndexHNSWSQ(
             store.d, faiss.ScalarQuantizer.QT_fp16, settings.hnsw_m, faiss.METRIC_INNER_PRODUCT
@@ -101,7 +109,7 @@ class Hnsw:
         self._ef_search = settings.hnsw_ef_search
 
     @property
-    def store(self) -> faiss.IndexScalarQuantizer:
+    def store(self) -> Store:
         """The vectors inside the graph: the segment uses these, so that they are held once."""
         return faiss.downcast_index(self._index.storage)
 
@@ -127,7 +135,7 @@ class Ivf:
         metric = faiss.METRIC_INNER_PRODUCT
         if settings.kind == "ivf_pq" and n >= 2**_PQ_BITS:
             parts = _divisor_at_most(dim, settings.pq_m)
-            self._index = faiss.IndexIVFPQ(self._coarse, dim, lists, parts, _PQ_BITS, metric)
+            self._index: Any = faiss.IndexIVFPQ(self._coarse, dim, lists, parts, _PQ_BITS, metric)
             self._index.pq.cp.seed = _SEED
             self._index.pq.cp.min_points_per_centroid = 1
             self._code_bytes = parts
@@ -175,7 +183,7 @@ class Lsh:
         self._codes.add(self._hash.sa_encode(vectors))
 
     def candidates(self, query: NDArray[np.float32], want: int, allowed: Bits | None) -> Rows:
-        parameters = faiss.SearchParameters(sel=selector(allowed)) if allowed is not None else None
+        parameters = scan_parameters(allowed) if allowed is not None else None
         want = min(want * self._OVERFETCH, self._codes.ntotal)
         _, rows = self._codes.search(self._hash.sa_encode(query[None, :]), want, params=parameters)
         return _found(rows)
