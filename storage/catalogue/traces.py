@@ -1,0 +1,45 @@
+"""Traces: what was known and decided when an answer was given, so that "why" has an answer."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Connection, delete, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.catalogue.base import Base, UtcDateTime, upsert
+
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """One answer's explanation. `payload` is JSON; a number that JSON does not have (NaN) is stored as null."""
+
+    trace_id: str
+    kind: str
+    created_at: datetime
+    payload: dict[str, Any]
+
+
+class TraceRow(Base):
+    __tablename__ = "traces"
+
+    trace_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+def put(connection: Connection, records: Sequence[TraceRecord]) -> None:
+    if records:
+        statement = upsert(connection.dialect.name, TraceRow).on_conflict_do_nothing()
+        connection.execute(statement, [asdict(record) for record in records])
+
+
+def read(connection: Connection, trace_id: str) -> TraceRecord | None:
+    row = connection.execute(select(TraceRow.__table__).where(TraceRow.trace_id == trace_id)).mappings().first()
+    return TraceRecord(**row) if row else None  # type: ignore[arg-type]  # the columns are the fields
+
+
+def prune(connection: Connection, older_than: datetime) -> int:
+    return connection.execute(delete(TraceRow).where(TraceRow.created_at < older_than)).rowcount
