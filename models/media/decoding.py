@@ -7,7 +7,6 @@ means parsing them, and embeddings hardly move. Animations are represented by th
 
 import io
 import math
-import warnings
 from dataclasses import dataclass
 
 import imagehash
@@ -44,14 +43,6 @@ class Header:
     frames: int
 
 
-def forbid_bombs(limits: ImageLimits) -> None:
-    """Set Pillow's own guards for this process; ours are checked first, these catch a decoder that disagrees."""
-    Image.MAX_IMAGE_PIXELS = limits.max_pixels
-    # Other warnings (odd EXIF, deprecations) must not turn a good photograph away.
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-
 def read_header(data: bytes, limits: ImageLimits) -> Header:
     """Return what the header says, without decoding pixels. Raises OverLimit, or whatever Pillow raises."""
     with _open(data, limits) as image:
@@ -71,6 +62,7 @@ def decode(data: bytes, crop: Box, limits: ImageLimits) -> tuple[Header, Image.I
         if image.format == "JPEG":
             _decode_small(image, crop, orientation, limits.decode_px)
         image.load()
+        _check_size(image, limits)  # a decoder may have corrected the header
         upright = image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
         region = _cut(upright, crop)
         return header, _on_white(_shrink(_with_channels(region), limits.decode_px))
@@ -83,12 +75,16 @@ def perceptual_hash(image: Image.Image) -> int:
 
 def _open(data: bytes, limits: ImageLimits) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _check_size(image, limits)
+    return image
+
+
+def _check_size(image: Image.Image, limits: ImageLimits) -> None:
     width, height = image.size
     if max(width, height) > limits.max_side:
         raise OverLimit(f"the image is {width} x {height}; a side may have {limits.max_side} pixels")
     if width * height > limits.max_pixels:
         raise OverLimit(f"the image is {width} x {height}; it may have {limits.max_pixels} pixels in all")
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
