@@ -1,0 +1,34 @@
+"""What agents are given. Opened by `streams.worker`, or by a test with fakes; agents never open anything."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from core.clock import Clock
+from core.ports import EmbeddingService, Publisher
+from core.settings import Settings
+from monitoring.recorder import Recorder
+
+if TYPE_CHECKING:
+    from features.archive import ArchiveWriter
+    from features.engine import FeatureEngine
+    from storage.catalogue import Catalogue
+    from streams.agent import Pump
+
+
+@dataclass
+class StreamDeps:
+    """The collaborators of agents. An agent that needs one which is None says so when it is registered."""
+
+    settings: Settings
+    publisher: Publisher
+    recorder: Recorder
+    clock: Clock
+    code_version: str = "unknown"
+    catalogue: "Catalogue | None" = None
+    embeddings: EmbeddingService | None = None
+    features: "FeatureEngine | None" = None
+    archive: "ArchiveWriter | None" = None
+    exit_process: Callable[[int], Any] = os._exit
+    pumps: list["Pump"] = field(default_factory=list)  # filled as agents are registered
