@@ -80,11 +80,15 @@ def _run_maven(maven: str, pom: Path, repository: Path, into: Path, progress: Pr
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            tail.append(line.rstrip())
-            if found := _DOWNLOADED.search(line):
-                count, megabytes = count + 1, megabytes + float(found.group(2)) * _UNIT[found.group(3)]
-                progress(f"fetched {count} jars, {megabytes:.0f} MB: {found.group(1)}")
+        try:
+            for line in process.stdout:
+                tail.append(line.rstrip())
+                if found := _DOWNLOADED.search(line):
+                    count, megabytes = count + 1, megabytes + float(found.group(2)) * _UNIT[found.group(3)]
+                    progress(f"fetched {count} jars, {megabytes:.0f} MB: {found.group(1)}")
+        except BaseException:
+            process.kill()  # whoever watches the progress wants to stop
+            raise
     if process.returncode != 0:
         reasons = [line for line in tail if "ERROR" in line] or list(tail)
         reason = "\n".join(reasons[:5]) or f"exit code {process.returncode}"

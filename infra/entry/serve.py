@@ -1,0 +1,16 @@
+"""The serving process: Ray Serve with the gateway and the models. `python -m infra.entry.serve`."""
+
+from serving.app import run
+
+from core.settings import load_settings
+from monitoring.logs import configure_logs
+
+
+def main() -> None:
+    settings = load_settings()
+    configure_logs("serve", settings.monitoring.log_level)
+    run(settings)
+
+
+if __name__ == "__main__":
+    main()
