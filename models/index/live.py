@@ -195,7 +195,7 @@ class LiveIndex:
     def stats(self) -> IndexStats:
         """Return counts and sizes; takes time proportional to the number of rows."""
         with self._write:
-            view, items, next_tombstones = self._view, len(self._slots), len(self._tombstones)
+            view, items, tombstones = self._view, len(self._slots), len(self._tombstones)
             forgotten = self._tombstones.forgotten
         sealed = [segment for segment in view if isinstance(segment, SealedSegment)]
         rows = sum(segment.n_rows for segment in view)
@@ -204,19 +204,19 @@ class LiveIndex:
             for segment in view
             for n in (segment.n_rows,)
         )
-        memory = sum(segment.memory() for segment in sealed)
+        memory = sum(segment.memory() for segment in view)
         return IndexStats(
             kind=self._settings.kind,
             dim=self._dim,
             model_version=self._model_version,
             items=items,
             hidden=hidden,
-            tombstones=next_tombstones,
+            tombstones=tombstones,
             tombstones_forgotten=forgotten,
             segments=len(view),
             rows=rows,
             structured_rows=sum(segment.n_rows for segment in sealed if segment.structure is not None),
-            bytes_per_vector=memory / max(1, sum(segment.n_rows for segment in sealed)),
+            bytes_per_vector=memory / max(1, rows),
             rebuilds=self._maintenance.rebuilds,
             last_rebuild_error=self._maintenance.last_error,
         )

@@ -90,6 +90,10 @@ class Segment(Protocol):
         """Copy rows out (ascending row numbers)."""
         ...
 
+    def memory(self) -> int:
+        """Return the bytes its rows take, structure included."""
+        ...
+
 
 def find_row(segment: Segment, slot: int) -> int | None:
     """Return the row of a slot, or None when the segment does not hold it."""
