@@ -120,9 +120,9 @@ class BucketObjectStore(ObjectStore):
         except (NotFoundError, FileNotFoundError) as error:  # obstore raises either, by store
             raise FileNotFoundError(str(error)) from error
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-            raise ConfigurationError(f"the object store {self._where} refuses access: {error}") from error
+            raise ConfigurationError(f"the object store {self._where} refuses access: {_brief(error)}") from error
         except (BaseError, OSError) as error:
-            raise Unavailable(f"the object store {self._where} did not answer: {error}") from error
+            raise Unavailable(f"the object store {self._where} did not answer: {_brief(error)}") from error
 
 
 class FolderObjectStore(BucketObjectStore):
@@ -191,10 +191,16 @@ def _s3(bucket: str, prefix: str, query: str) -> S3Store:
         prefix=prefix.strip("/") or None,
         virtual_hosted_style_request=options.get("path_style", "false") != "true",
         skip_signature=options.get("unsigned") == "true",
+        disable_bulk_delete=True,  # one object at a time is plain DELETE, which every S3-compatible store knows
         client_options={"timeout": "30s", "connect_timeout": "5s", "allow_http": insecure},
         retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=20)},
         **config,  # type: ignore[arg-type]
     )
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of an error; obstore adds a page of internals."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _fsync_folder(folder: Path) -> None:
