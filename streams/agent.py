@@ -7,12 +7,12 @@ The body here reads the agent's queue itself and acknowledges a batch only after
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import faust
 import structlog
-from faust.types import TP
+from faust.types import AgentT
 
 from core.ports import StoredRecord
 from streams.dependencies import StreamDeps
@@ -33,12 +33,14 @@ class Pump:
         name: str,
         processor: Processor,
         *,
+        topics: list[str],
         batch_size: int,
         within_s: float,
         exit_process: Callable[[int], Any] = os._exit,
     ) -> None:
         self.name = name
         self.processor = processor
+        self.topics = topics
         self.handled = 0  # records settled since the start
         self._app = app
         self._batch_size = batch_size
@@ -47,7 +49,6 @@ class Pump:
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._last: dict[TP, tuple[int, int]] = {}  # partition -> (generation, offset) last taken from the queue
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no more records and wait for the batch in hand. False when it did not end in time."""
@@ -127,7 +128,7 @@ def agent(
     batch_size: int,
     within_s: float,
     inbox: Inbox | None = None,
-) -> faust.Agent:
+) -> AgentT:
     """Register an agent that takes `topic` through the envelope into `handle`.
 
     `stream` names the event union to decode (a key of `core.events.STREAM_EVENTS`); `inbox` remembers applied events
@@ -158,9 +159,11 @@ def record_agent(
     processor: Processor,
     batch_size: int,
     within_s: float,
-) -> faust.Agent:
+) -> AgentT:
     """Register an agent that gives the raw records of `topics` to `processor`."""
-    pump = Pump(app, name, processor, batch_size=batch_size, within_s=within_s, exit_process=deps.exit_process)
+    pump = Pump(
+        app, name, processor, topics=topics, batch_size=batch_size, within_s=within_s, exit_process=deps.exit_process
+    )
     deps.pumps.append(pump)
     channel = app.topic(*topics, key_serializer="raw", value_serializer="raw", acks=True)
 
@@ -168,8 +171,7 @@ def record_agent(
         await pump.run(stream.channel.queue)
 
     body.__name__ = body.__qualname__ = name.replace("-", "_")
-    register: Callable[[Callable[[Any], Awaitable[None]]], faust.Agent] = app.agent(channel, name=name, concurrency=1)
-    return register(body)
+    return app.agent(channel, name=name, concurrency=1)(body)
 
 
 def _stored(message: Any) -> StoredRecord:

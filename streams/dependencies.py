@@ -1,7 +1,7 @@
 """What agents are given. Opened by `streams.worker`, or by a test with fakes; agents never open anything."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,4 +31,6 @@ class StreamDeps:
     features: "FeatureEngine | None" = None
     archive: "ArchiveWriter | None" = None
     exit_process: Callable[[int], Any] = os._exit
+    epochs: dict[str, str] = field(default_factory=dict)  # topic -> its incarnation when the worker started
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)  # run beside the agents
     pumps: list["Pump"] = field(default_factory=list)  # filled as agents are registered

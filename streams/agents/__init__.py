@@ -1,0 +1,27 @@
+"""The agents, one per file, each with `register(app, deps)`; one name in code, metrics, alerts and runbooks."""
+
+from collections.abc import Callable
+
+import faust
+from faust.types import AgentT
+
+from core.errors import ConfigurationError
+from streams.agents import archive, index_upload, interactions
+from streams.dependencies import StreamDeps
+
+REGISTER: dict[str, Callable[[faust.App, StreamDeps], AgentT]] = {
+    index_upload.NAME: index_upload.register,
+    interactions.NAME: interactions.register,
+    archive.NAME: archive.register,
+}
+
+NAMES: tuple[str, ...] = tuple(REGISTER)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise ConfigurationError unless each name is an agent's."""
+    unknown = [name for name in names if name not in REGISTER]
+    if unknown or not names:
+        raise ConfigurationError(
+            f"unknown agents: {', '.join(unknown) or '(none given)'}; agents are {', '.join(NAMES)}"
+        )
