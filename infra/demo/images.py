@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import ConfigurationError, RiverlightError
 from models.datasets.catalogue import install, list_images
 from models.datasets.spec import LabelledImage
+from models.visual_search.data import read_image
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,17 @@ class Pair:
 
     def upload_bytes(self) -> bytes:
         return self.item.path.read_bytes()
+
+    def item_pixels(self) -> NDArray[np.uint8]:
+        """Return the upload decoded, `(H, W, 3)` RGB on white."""
+        return read_image(self.item.path)
+
+    def query_pixels(self) -> NDArray[np.uint8]:
+        """Return the query decoded, `(H, W, 3)` RGB on white."""
+        if not self.augmented:
+            return read_image(self.query.path)
+        with Image.open(io.BytesIO(self.query_bytes())) as image:
+            return np.asarray(image.convert("RGB"))
 
     def query_bytes(self) -> bytes:
         if not self.augmented:

@@ -1,0 +1,56 @@
+"""Finding the running system: its API and its broker."""
+
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from core.errors import RiverlightError, Unavailable
+from core.settings import Settings
+from infra.cli.output import NotRunning
+from infra.supervisor.control import status
+
+BrokerOption = Annotated[
+    str | None, typer.Option("--broker", help="Bootstrap servers, host:port. Default: the running system's.")
+]
+
+
+def bootstrap_of(settings: Settings, broker: str | None) -> str:
+    """Return the broker to talk to: the one named, the one in the settings, or the running system's.
+
+    Raises:
+        NotRunning: none of the three.
+    """
+    if broker := broker or settings.broker.bootstrap:
+        return broker
+    return str(_urls(settings)["broker"])
+
+
+def api_url(settings: Settings) -> str:
+    """Return the base URL of the running API. Raises NotRunning."""
+    return str(_urls(settings)["http"])
+
+
+def call(settings: Settings, method: str, path: str, *, timeout_s: float = 120.0, **arguments: Any) -> dict[str, Any]:
+    """Call the running API and return its JSON answer.
+
+    Raises:
+        NotRunning: there is no running system.
+        Unavailable: it did not answer.
+        RiverlightError: it refused, with its reason.
+    """
+    try:
+        response = httpx.request(method, api_url(settings) + path, timeout=timeout_s, **arguments)
+    except httpx.TransportError as error:
+        raise Unavailable(f"the API does not answer: {error}") from error
+    if response.is_error:
+        raise RiverlightError(f"{method} {path} answered {response.status_code}: {response.text[:500]}")
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def _urls(settings: Settings) -> dict[str, str]:
+    found = status(settings.home)
+    if not found.running:
+        raise NotRunning(f"nothing is running in {found.home}; start it with: riverlight up --detach")
+    return found.urls
