@@ -14,13 +14,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.errors import ConfigurationError
+from core.errors import RiverlightError
 from core.settings import Settings, child_environment
 
 RUN_ID = "RIVERLIGHT_RUN_ID"
 PROCESS_NAME = "RIVERLIGHT_PROCESS_NAME"
 
 ProcessPhase = Literal["waiting", "starting", "ready", "unready", "backoff", "failed", "stopping", "stopped"]
+
+
+class AlreadyRunning(RiverlightError):
+    """A second supervisor for a home folder that has one."""
+
+    code = "already-running"
 
 
 class ProcessState(msgspec.Struct):
@@ -111,14 +117,14 @@ class RunFolder:
         """Hold the supervisor's lock and own its pid file while the block runs.
 
         Raises:
-            ConfigurationError: another supervisor of this home runs; the message names it and what it runs.
+            AlreadyRunning: another supervisor of this home runs; the message names it and what it runs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock_file.open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ConfigurationError(self.already_running()) from None
+                raise AlreadyRunning(self.already_running()) from None
             self.pid_file.write_text(f"{os.getpid()}\n")
             try:
                 yield
@@ -141,24 +147,6 @@ def running(home: Path) -> RuntimeState | None:
     """Return the state of the system that runs in `home`, or None when none does."""
     folder = RunFolder(home)
     return folder.read() if folder.supervisor_alive() else None
-
-
-def bootstrap_servers(settings: Settings) -> str:
-    """Return the broker to talk to: as set, else an external `broker.kind`, else that of the running system.
-
-    Raises:
-        ConfigurationError: none is set and nothing runs.
-    """
-    if settings.broker.bootstrap:
-        return settings.broker.bootstrap
-    if settings.broker.kind not in ("auto", "kafka", "embedded"):
-        return settings.broker.kind
-    if state := running(settings.home):
-        return state.broker.bootstrap
-    raise ConfigurationError(
-        "no broker is known: start the system (`riverlight up`), or set broker.bootstrap "
-        "(environment RIVERLIGHT_BROKER__BOOTSTRAP=HOST:PORT)"
-    )
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

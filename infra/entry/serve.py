@@ -1,9 +1,8 @@
 """The serving process: Ray Serve with the gateway and the models. `python -m infra.entry.serve`."""
 
-from serving.app import run
-
 from core.settings import load_settings
 from monitoring.logs import configure_logs
+from serving.app import run
 
 
 def main() -> None:

@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from streams.worker import run_worker
-
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from monitoring.logs import configure_logs
+from streams.worker import run_worker
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -15,9 +14,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics-port", type=int, required=True, help="port of /metrics and /readyz; 0: any")
     parser.add_argument("--name", required=True, help="name in logs and metrics")
     given = parser.parse_args(arguments)
-    settings = load_settings()
-    configure_logs(f"worker-{given.name}", settings.monitoring.log_level)
-    run_worker(settings, given.agents.split(","), given.metrics_port, given.name)
+    run(load_settings(), given.agents, given.metrics_port, given.name)
+
+
+def run(settings: Settings, agents: str, metrics_port: int, name: str) -> None:
+    """Run the agents (separated by commas) until a signal."""
+    configure_logs(f"worker-{name}", settings.monitoring.log_level)
+    run_worker(settings, [agent.strip() for agent in agents.split(",") if agent.strip()], metrics_port, name)
 
 
 if __name__ == "__main__":

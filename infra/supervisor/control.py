@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from core.errors import ConfigurationError, Unavailable
+from core.errors import Unavailable
 from core.settings import Settings
-from infra.runtime import ProcessState, RunFolder, RuntimeState, settings_environment
+from infra.runtime import AlreadyRunning, ProcessState, RunFolder, RuntimeState, settings_environment
 from infra.supervisor import process_tree
 from infra.supervisor.child import last_lines, rotate
 from infra.supervisor.profile import Profile, local_profile
@@ -36,7 +36,8 @@ def up(settings: Settings, *, timeout_s: float | None = None, show: Show = show_
     What a killed supervisor has left behind is ended first.
 
     Raises:
-        ConfigurationError: it runs already, a port is taken, or the wanted broker cannot run here.
+        AlreadyRunning: it runs already.
+        ConfigurationError: a port is taken, or the wanted broker cannot run here.
         Unavailable: an external broker does not answer.
     """
     folder = RunFolder(settings.home)
@@ -65,12 +66,12 @@ def up_detached(settings: Settings, *, timeout_s: float, show: Show = show_nothi
     """Start the supervisor in the background and return once everything is ready.
 
     Raises:
-        ConfigurationError: it runs already.
+        AlreadyRunning: it runs already.
         Unavailable: it did not become ready; everything is stopped again and the message says what was missing.
     """
     folder = RunFolder(settings.home)
     if folder.supervisor_alive():
-        raise ConfigurationError(folder.already_running())
+        raise AlreadyRunning(folder.already_running())
     log = folder.logs / "supervisor.log"
     rotate(log)
     with log.open("ab") as output:
