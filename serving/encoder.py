@@ -1,0 +1,232 @@
+"""The image encoder as a service: a plain class that Ray Serve deploys, and that any ASGI server can run.
+
+Everything alive (model, store, decoding processes) is opened in the constructor, in the process that serves; what is
+pickled on the way there is the settings and the name of a function.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from core.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, ImageEncoder, ObjectStore
+from core.settings import Settings
+from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, to_wire
+from models.media.decoder import MediaDecoder
+from monitoring.recorder import Recorder
+from serving.embedder import ImageEmbedder
+from serving.exchange import Exchange
+from serving.gateway.problems import problem_of
+from storage.objects import open_object_store
+
+_log = structlog.get_logger(__name__)
+_MAX_JSON_BYTES = 64 * 1024
+_STUCK_AFTER_S = 30.0
+_DEFAULT_TIMEOUT_S = 10.0
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class EncoderParts:
+    """What the service works with."""
+
+    encoder: ImageEncoder
+    store: ObjectStore
+
+
+def open_parts(settings: Settings) -> EncoderParts:
+    """Open the encoder and the object store that the settings name."""
+    # Torch takes seconds to import, and whoever merely deploys this class does not need it.
+    from models.registry.packaged import open_registry
+    from models.visual_search.load import load_encoder
+
+    encoder = load_encoder(settings.encoder, open_registry(settings.home))
+    return EncoderParts(encoder, open_object_store(settings.objects_url))
+
+
+class ImageEncoderService(EmbeddingService):
+    """Embeds images by reference or by value; over HTTP, and by method calls over a deployment handle.
+
+    Not ready before its constructor returns; unhealthy (`check_health`, `/healthz`) when a forward pass hangs.
+    """
+
+    def __init__(self, settings: Settings, open_parts: Callable[[Settings], EncoderParts] = open_parts) -> None:
+        """Load the model, start the decoding processes, and embed one blank image to warm up.
+
+        Raises ConfigurationError, NotFound or IntegrityError when the model or the store cannot be opened.
+        """
+        parts = open_parts(settings)
+        parts.encoder.encode([np.zeros((64, 64, 3), np.uint8)])
+        self._encoder = parts.encoder
+        self._max_bytes = settings.media.max_bytes
+        self._recorder = Recorder(process_metrics=True)
+        self._decoder = MediaDecoder(settings.media)
+        self._decoder.start()
+        self._embedder = ImageEmbedder(
+            encoder=parts.encoder,
+            store=parts.store,
+            decoder=self._decoder,
+            recorder=self._recorder,
+            batch_size=settings.encoder.batch_size,
+            wait_s=settings.serving.encoder_wait_s,
+            max_images=settings.serving.max_ongoing_requests + settings.serving.max_queued_requests,
+        )
+        self._routes: dict[tuple[str, str], Callable[[Request], Coroutine[Any, Any, Response]]] = {
+            ("POST", "encode"): self._post_encode,
+            ("POST", "encode-bytes"): self._post_encode_bytes,
+            ("GET", "healthz"): self._get_health,
+            ("GET", "metrics"): self._get_metrics,
+        }
+
+    async def encode_media(
+        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = _DEFAULT_TIMEOUT_S
+    ) -> list[EncodedImage | EncodeFailure]:
+        """See the port."""
+        return await self._embedder.encode_media(media_ids, crop=crop, timeout_s=timeout_s)
+
+    async def encode_bytes(
+        self, data: bytes, *, crop: Crop | None = None, timeout_s: float = _DEFAULT_TIMEOUT_S
+    ) -> EncodedImage | EncodeFailure:
+        """See the port."""
+        return await self._embedder.encode_bytes(data, crop=crop, timeout_s=timeout_s)
+
+    async def describe(self) -> tuple[str, int]:
+        """Return the model version and the dimension of its vectors."""
+        return self._encoder.version, self._encoder.dim
+
+    def check_health(self) -> None:
+        """Raise Unavailable when a forward pass has not ended for long: the replica is to be replaced."""
+        busy_for_s = self._embedder.batcher.busy_for_s
+        if busy_for_s > _STUCK_AFTER_S:
+            raise Unavailable(f"a forward pass has been running for {busy_for_s:.0f} s")
+
+    @property
+    def admitted(self) -> int:
+        """Images being worked on."""
+        return self._embedder.admitted
+
+    def close(self) -> None:
+        """Fail what is under way and end the decoding processes. Closing again changes nothing."""
+        self._embedder.close()
+        self._decoder.close()
+
+    def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
+        if hasattr(self, "_routes"):
+            self.close()
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one HTTP request; the last part of its path names the call, whatever the prefix."""
+        trace_id = Exchange(request.headers.get("traceparent")).trace_id
+        try:
+            route = self._routes.get((request.method, request.url.path.rstrip("/").rpartition("/")[2]))
+            if route is None:
+                raise NotFound(f"the image encoder has no {request.method} {request.url.path}")
+            return await route(request)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
+        except Exception as error:
+            if not isinstance(error, InvalidInput | Unavailable):
+                _log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
+            return problem_of(error).response(trace_id)
+
+    async def _post_encode(self, request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await _read_body(request, _MAX_JSON_BYTES), type=EncodeRequest)
+        except msgspec.MsgspecError as error:
+            raise InvalidInput(f"the body is not a request to encode: {error}") from error
+        work = self.encode_media(asked.media_ids, crop=asked.crop, timeout_s=asked.timeout_s)
+        return _reply(await _while_connected(request, work))
+
+    async def _post_encode_bytes(self, request: Request) -> Response:
+        crop, timeout_s = _crop_of(request), _timeout_of(request)
+        data = await _read_body(request, self._max_bytes)
+        work = self.encode_bytes(data, crop=crop, timeout_s=timeout_s)
+        return _reply([await _while_connected(request, work)])
+
+    async def _get_health(self, request: Request) -> Response:
+        self.check_health()
+        version, dim = await self.describe()
+        batcher = self._embedder.batcher
+        health = {
+            "status": "ok",
+            "model_version": version,
+            "dim": dim,
+            "admitted": self.admitted,
+            "forward_busy_s": round(batcher.busy_for_s, 3),
+            "decoders_replaced": self._decoder.replaced,
+        }
+        return Response(msgspec.json.encode(health), media_type="application/json")
+
+    async def _get_metrics(self, request: Request) -> Response:
+        body, content_type = self._recorder.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+
+def _reply(results: Sequence[EncodedImage | EncodeFailure]) -> Response:
+    reply = EncodeReply(results=[to_wire(result) for result in results])
+    return Response(msgspec.json.encode(reply), media_type="application/json")
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Return the body, giving up as soon as it is known to be too large."""
+    too_large = TooLarge(f"the body is larger than the {limit} bytes allowed")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """Return what `work` returns, or cancel it when the client goes away first: nobody would read it."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _crop_of(request: Request) -> Crop | None:
+    text = request.query_params.get("crop")
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"crop={text[:100]!r} is not x,y,width,height") from None
+    return x, y, width, height
+
+
+def _timeout_of(request: Request) -> float:
+    text = request.query_params.get("timeout_s", str(_DEFAULT_TIMEOUT_S))
+    try:
+        timeout_s = float(text)
+    except ValueError:
+        timeout_s = 0.0
+    if not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidInput(f"timeout_s={text[:100]!r} is not a number of seconds up to {MAX_TIMEOUT_S:g}")
+    return timeout_s

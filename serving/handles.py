@@ -1,0 +1,75 @@
+"""The embedding service over a Ray Serve handle: arrays go from process to process without JSON."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from core.errors import InvalidInput, Overloaded, Unavailable
+from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure
+from models.embedding_service import MAX_IMAGES_PER_CALL
+
+_ANSWER_MARGIN_S = 1.0  # the replica keeps the deadline itself; this is for its answer to arrive
+
+
+class HandleEmbeddingService(EmbeddingService):
+    """Asks an `ImageEncoderService` deployment of the same Ray cluster."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def encode_media(
+        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+    ) -> list[EncodedImage | EncodeFailure]:
+        """See the port. Long lists are asked for in several calls, one after the other, each with the time-out."""
+        results: list[EncodedImage | EncodeFailure] = []
+        for start in range(0, len(media_ids), MAX_IMAGES_PER_CALL):
+            asked = list(media_ids[start : start + MAX_IMAGES_PER_CALL])
+            response = self._handle.encode_media.remote(asked, crop=crop, timeout_s=timeout_s)
+            results.extend(await _answer(response, timeout_s))
+        return results
+
+    async def encode_bytes(
+        self, data: bytes, *, crop: Crop | None = None, timeout_s: float = 10.0
+    ) -> EncodedImage | EncodeFailure:
+        """See the port."""
+        return await _answer(self._handle.encode_bytes.remote(data, crop=crop, timeout_s=timeout_s), timeout_s)
+
+    async def describe(self) -> tuple[str, int]:
+        """Return the encoder's model version and dimension. Raises Unavailable."""
+        return await _answer(self._handle.describe.remote(), 10.0)
+
+
+async def _answer(response: Any, timeout_s: float) -> Any:
+    """Wait for a response, and say in our words what kept it from coming; a caller that leaves takes it along."""
+    try:
+        async with asyncio.timeout(timeout_s + _ANSWER_MARGIN_S):
+            return await response
+    except TimeoutError:
+        _cancel(response)
+        raise Unavailable(f"the image encoder did not answer in {timeout_s:g} s") from None
+    except asyncio.CancelledError:
+        _cancel(response)
+        raise
+    except BackPressureError as error:
+        raise Overloaded(f"the image encoder is overloaded: {error}") from error
+    except RayTaskError as error:  # raised by the service itself, over there
+        raise _cause_of(error) from error
+    except (DeploymentUnavailableError, RayServeException, RayError) as error:  # died, restarting, cancelled, gone
+        raise Unavailable(f"the image encoder cannot be reached: {type(error).__name__}: {error}") from error
+
+
+def _cause_of(error: RayTaskError) -> Exception:
+    cause = error.cause
+    if isinstance(cause, Overloaded | Unavailable | InvalidInput):
+        return cause
+    return Unavailable(f"the image encoder failed: {type(cause).__name__}: {cause}")
+
+
+def _cancel(response: Any) -> None:
+    with suppress(Exception):  # what cannot be cancelled ends at its own deadline
+        response.cancel()
