@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 _START_TIMEOUT_S = 60
 # Test data is thrown away, so it may be lost in a crash of the server: far faster, and nothing else is different.
@@ -129,8 +130,7 @@ def postgres_server() -> Iterator[Callable[[], str]]:
         name = f"test_{uuid4().hex}"
         with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        head, _, tail = url.rpartition("/postgres")
-        return f"{head}/{name}{tail}"
+        return make_url(url).set(database=name).render_as_string(hide_password=False)
 
     yield new_database
     context.__exit__(None, None, None)

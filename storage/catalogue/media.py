@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import BigInteger, Connection, select
+from sqlalchemy import BigInteger, Connection, Double, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.catalogue.base import Base, UtcDateTime, upsert
@@ -32,7 +32,7 @@ class MediaRow(Base):
     mime: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
-    duration_s: Mapped[float | None]
+    duration_s: Mapped[float | None] = mapped_column(Double)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

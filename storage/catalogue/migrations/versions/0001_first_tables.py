@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("mime", sa.String, nullable=False),
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("height", sa.Integer, nullable=False),
-        sa.Column("duration_s", sa.Float),
+        sa.Column("duration_s", sa.Double),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("media_id", name="pk_media"),
