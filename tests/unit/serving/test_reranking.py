@@ -75,7 +75,10 @@ def test_what_became_inadmissible_after_the_index_was_searched_is_left_out(now, 
 
 def test_an_owner_sees_their_own_private_items():
     rules = RerankRules(**{**RULES.__dict__, "include_private_of": "me"})
-    hits = [Hit(0.9, entry("mine", visibility="private", owner_id="me")), Hit(0.8, entry("theirs", visibility="private"))]
+    hits = [
+        Hit(0.9, entry("mine", visibility="private", owner_id="me")),
+        Hit(0.8, entry("theirs", visibility="private")),
+    ]
     assert reasons(answer(hits, rules)) == {"mine": None, "theirs": "private"}
 
 

@@ -1,0 +1,1 @@
+"""The console's page: a template, a style sheet and a script."""

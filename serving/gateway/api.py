@@ -1,0 +1,74 @@
+"""`create_api`: the FastAPI application of the gateway."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from serving.gateway.dependencies import GatewayDeps
+from serving.gateway.middleware import GatewayMiddleware, RequestLimits
+from serving.gateway.problems import CONTENT_TYPE, install_handlers
+from serving.gateway.routes import console, events, features, health, index, items, media, search, traces
+from serving.gateway.schemas import ProblemDocument
+
+_DESCRIPTION = """Events in, answers out.
+
+Errors are problem documents (RFC 9457) with a stable `code`. A request that does not validate is a 400 whose `errors`
+name the fields. 429 and 503 carry `Retry-After`. Every answer carries `X-Trace-Id` and `Server-Timing`; a W3C
+`traceparent` that is sent is continued.
+"""
+
+
+def create_api(deps: GatewayDeps) -> FastAPI:
+    """Return the application over opened collaborators. It opens and closes nothing itself."""
+    api = FastAPI(
+        title="Riverlight",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url="/docs",
+        redoc_url=None,
+        responses={"default": {"model": ProblemDocument, "description": "What went wrong"}},
+    )
+    api.state.deps = deps
+    install_handlers(api)
+    api.add_middleware(
+        GatewayMiddleware,
+        limits=RequestLimits(
+            timeout_s=deps.http.request_timeout_s,
+            max_body_bytes=deps.http.max_body_bytes,
+            max_upload_bytes=deps.http.max_upload_bytes,
+            max_ongoing=deps.serving.max_ongoing_requests,
+            max_queued=deps.serving.max_queued_requests,
+        ),
+        recorder=deps.recorder,
+    )
+    for noun in (media, events, search, items, traces, features, index, health, console):
+        api.include_router(noun.router)
+    _describe_errors(api)
+    return api
+
+
+def _describe_errors(api: FastAPI) -> None:
+    """Make the OpenAPI document say what errors look like: problem documents, and no 422."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            schema = generate()
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+                    for status, response in operation["responses"].items():
+                        if status == "default" or status >= "400":
+                            _as_problem(response)
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schema["components"]["schemas"].pop(unused, None)
+            api.openapi_schema = schema
+        return api.openapi_schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _as_problem(response: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    if "application/json" in content:
+        content[CONTENT_TYPE] = content.pop("application/json")

@@ -1,0 +1,150 @@
+"""What the gateway works with: one dataclass of opened collaborators, and how they are opened in a replica."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from fastapi import Request
+
+from core.clock import Clock, SystemClock
+from core.errors import ConfigurationError
+from core.ports import EmbeddingService, ObjectStore, Publisher, VectorIndex
+from core.settings import HttpSettings, SearchSettings, ServingSettings, Settings, StreamSettings
+from features.reader import FeatureReader
+from models.index import LiveIndex, RecallSampler
+from models.media.decoder import MediaDecoder
+from monitoring.catalogue import LIVE_RECALL
+from monitoring.recorder import Recorder
+from serving.collector import Collector
+from serving.exchange import Exchange
+from serving.follower import IndexFollower, KafkaEntryLog, ServedIndex
+from serving.late_features import LateFeatures
+from serving.thumbnails import Thumbnails
+from serving.traces import TraceStore
+from serving.visual_search import VisualSearch
+from storage.catalogue import Catalogue
+from storage.log.producer import KafkaPublisher
+from storage.objects import open_object_store
+
+
+@dataclass
+class GatewayDeps:
+    """Everything a route may use. Whoever made it closes it; the services at the end are made from the rest."""
+
+    http: HttpSettings
+    streams: StreamSettings
+    search_settings: SearchSettings
+    serving: ServingSettings
+    publisher: Publisher
+    catalogue: Catalogue
+    objects: ObjectStore
+    decoder: MediaDecoder
+    embedding: EmbeddingService
+    index: ServedIndex
+    follower: IndexFollower
+    features: FeatureReader | LateFeatures
+    traces: TraceStore
+    recorder: Recorder
+    clock: Clock
+    collector: Collector = field(init=False)
+    visual_search: VisualSearch = field(init=False)
+    thumbnails: Thumbnails = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.collector = Collector(
+            publisher=self.publisher,
+            outbox=self.catalogue,
+            objects=self.objects,
+            clock=self.clock,
+            max_events=self.http.max_events_per_call,
+            max_future_s=self.streams.max_future_s,
+        )
+        self._sampler = RecallSampler(
+            cast(VectorIndex, self.index),  # it only searches
+            self.index.current.settings.recall_sample_ratio,
+            lambda recall, _k: self.recorder.observe(LIVE_RECALL, recall, index="visual"),
+        )
+        self.visual_search = VisualSearch(
+            embedding=self.embedding,
+            index=self.index,
+            traces=self.traces,
+            settings=self.search_settings,
+            recorder=self.recorder,
+            clock=self.clock,
+            embed_timeout_s=self.http.request_timeout_s * 0.8,  # leaves time to say what went wrong
+            sampler=self._sampler,
+        )
+        self.thumbnails = Thumbnails(self.objects, self.decoder)
+
+    async def close(self) -> None:
+        """Close what `open_gateway` opened, in the reverse order. The embedding service belongs to the caller."""
+        await asyncio.to_thread(self.follower.close)
+        await asyncio.to_thread(self._sampler.close)
+        self.index.current.close()
+        await asyncio.to_thread(self.traces.close)
+        if isinstance(self.publisher, KafkaPublisher):
+            await asyncio.to_thread(self.publisher.close)
+        await asyncio.to_thread(self.decoder.close)
+        self.features.close()
+        self.catalogue.close()
+
+
+def deps_of(request: Request) -> GatewayDeps:
+    """Return the collaborators of this application (a FastAPI dependency)."""
+    deps: GatewayDeps = request.app.state.deps
+    return deps
+
+
+def exchange_of(request: Request) -> Exchange:
+    """Return the exchange that the middleware made for this request (a FastAPI dependency)."""
+    exchange: Exchange = request.state.exchange
+    return exchange
+
+
+def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, model_version: str) -> GatewayDeps:
+    """Open everything the gateway needs, and begin to follow the log.
+
+    `dim` and `model_version` are those of the encoder that `embedding` reaches: the index holds its vectors only.
+
+    Raises:
+        ConfigurationError: no broker is named.
+        Unavailable: a store does not answer.
+    """
+    if settings.broker.bootstrap is None:
+        raise ConfigurationError("broker.bootstrap is not set: start the system with `riverlight up`, or name a broker")
+    clock = SystemClock()
+    recorder = Recorder(process_metrics=True)
+    home: Path = settings.home.resolve()
+    decoder = MediaDecoder(settings.media)
+    decoder.start()
+    catalogue = Catalogue.open(settings.catalogue_url, settings.catalogue)
+    served = ServedIndex(LiveIndex(dim, model_version, settings.index))
+    follower = IndexFollower(
+        served=served,
+        log=KafkaEntryLog(settings.broker.bootstrap),
+        folder=home / "index" / "visual",
+        settings=settings.index,
+        recorder=recorder,
+        clock=clock,
+    )
+    follower.start()
+    traces = TraceStore(catalogue, clock)
+    traces.start()
+    return GatewayDeps(
+        http=settings.http,
+        streams=settings.streams,
+        search_settings=settings.search,
+        serving=settings.serving,
+        publisher=KafkaPublisher(settings.broker.bootstrap, settings.producer, client_id="riverlight-gateway"),
+        catalogue=catalogue,
+        objects=open_object_store(settings.objects_url),
+        decoder=decoder,
+        embedding=embedding,
+        index=served,
+        follower=follower,
+        features=LateFeatures(lambda: FeatureReader.open(home, settings.features, clock)),
+        traces=traces,
+        recorder=recorder,
+        clock=clock,
+    )

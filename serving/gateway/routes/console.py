@@ -1,0 +1,63 @@
+"""`/console`: the page that shows the system to a person. Server-rendered; talks to the same API as everybody."""
+
+import asyncio
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, StrictUndefined, select_autoescape
+
+from core.errors import NotFound
+from serving.gateway.dependencies import GatewayDeps, deps_of
+from serving.recent import newest
+
+router = APIRouter(include_in_schema=False)
+
+_RECENT = 60
+_ASSETS = {"console.css": "text/css", "console.js": "text/javascript"}
+# Nothing but our own files and pictures; `blob:` shows the image that is being searched for.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+@router.get("/", response_class=RedirectResponse)
+async def root() -> RedirectResponse:
+    return RedirectResponse("/console")
+
+
+@router.get("/console", response_class=HTMLResponse)
+async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLResponse:
+    index = deps.index.current
+    recent = await asyncio.to_thread(newest, index, _RECENT)
+    ready, why = deps.follower.ready()
+    page = _template().render(
+        items=recent,
+        n_items=len(index),
+        model_version=index.model_version,
+        ready=ready,
+        why=why,
+        max_k=deps.search_settings.max_k,
+    )
+    return HTMLResponse(page, headers={"content-security-policy": _POLICY, "cache-control": "no-store"})
+
+
+@router.get("/console/{name}")
+async def asset(name: str) -> Response:
+    if name not in _ASSETS:
+        raise NotFound(f"there is no {name!r} here")
+    return Response(_read(name), media_type=_ASSETS[name], headers={"cache-control": "no-cache"})
+
+
+@cache
+def _read(name: str) -> str:
+    return files("serving.console").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template():  # type: ignore[no-untyped-def]
+    environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
+    return environment.from_string(_read("console.html"))

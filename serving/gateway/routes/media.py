@@ -1,0 +1,72 @@
+"""`/v1/media`: bytes in (stored under their SHA-256), thumbnails of public images out."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from core.errors import NotFound
+from core.ids import MEDIA_ID_PATTERN
+from serving.exchange import Exchange
+from serving.gateway.dependencies import GatewayDeps, deps_of, exchange_of
+from serving.gateway.multipart import file_schema, read_form
+from serving.gateway.schemas import MediaStored
+from storage.catalogue import MediaRecord
+
+router = APIRouter(prefix="/v1/media", tags=["media"])
+
+Deps = Annotated[GatewayDeps, Depends(deps_of)]
+
+
+@router.post("", status_code=201, openapi_extra=file_schema({}), summary="Store an image")
+async def store_media(request: Request, deps: Deps, exchange: Annotated[Exchange, Depends(exchange_of)]) -> MediaStored:
+    """Store one image, sent as the multipart field `file`, so that events can refer to it.
+
+    The bytes are decoded (in a confined process) before they are stored: what does not decode is refused. The same
+    bytes again give the same id.
+    """
+    async with read_form(request) as form:
+        data = await form.file()
+    with exchange.stage("probe"):
+        info = await deps.decoder.probe(data)
+    with exchange.stage("store"):
+        media_id = await deps.objects.put(data)
+        record = MediaRecord(
+            media_id=media_id,
+            kind=info.kind,
+            mime=info.mime,
+            width=info.width,
+            height=info.height,
+            duration_s=info.duration_s,
+            size_bytes=len(data),
+            created_at=deps.clock.now(),
+        )
+        await asyncio.to_thread(deps.catalogue.add_media, record)
+    return MediaStored(
+        media_id=media_id,
+        kind=info.kind,
+        mime=info.mime,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+    )
+
+
+@router.get(
+    "/{media_id}",
+    summary="A thumbnail of a public image",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+async def thumbnail(media_id: Annotated[str, Path(pattern=MEDIA_ID_PATTERN)], deps: Deps) -> Response:
+    """Return a JPEG made from the image, at most 512 pixels wide and high, while a public, visible item shows it.
+
+    It is made from decoded pixels and never the stored bytes, so that nothing somebody uploaded reaches a browser as
+    it came.
+    """
+    entry = deps.index.current.by_media(media_id)
+    if entry is None or entry.state != "active" or entry.unsafe or entry.visibility != "public":
+        raise NotFound(f"no public item shows media {media_id}")
+    data = await deps.thumbnails.get(media_id)
+    # Short: hiding or deleting the item must take the picture away from people who have not seen it yet.
+    return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=60"})

@@ -1,0 +1,108 @@
+""" "Why not?": says why an item is not in a recorded answer, from the trace and from what is known now."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from core.entries import IndexEntry
+from core.ports import SearchFilter
+from models.index.filters import allows
+from storage.catalogue import Item, TraceRecord
+
+_DETAILS: Mapping[str, str] = {
+    "gone": "it was deleted while the answer was made",
+    "changed": "its image was replaced while the answer was made",
+    "hidden": "it is hidden",
+    "unsafe": "a verdict took it out of search",
+    "private": "it is private or unlisted",
+    "blocked-region": "it is blocked in the viewer's region",
+    "query-image": "it is the image that was asked about",
+    "below-min-score": "it is not similar enough",
+    "duplicate": "it shows the same image as a better result",
+    "near-duplicate": "it shows almost the same image as a better result",
+    "beyond-k": "enough better results were found",
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Where an item is in an answer, or why it is not there. `score` is its cosine to the query."""
+
+    item_id: str
+    in_answer: bool
+    reason: str
+    detail: str
+    score: float | None = None
+    position: int | None = None
+    because_of: str | None = None
+
+
+def explain(trace: TraceRecord, item_id: str, *, entry: IndexEntry | None, item: Item | None) -> Reason:
+    """Say why `item_id` is, or is not, in the answer of `trace`.
+
+    A candidate's fate is in the trace. About an item that was none, the trace says what was asked; `entry` (the live
+    index) and `item` (the catalogue) say what the item is now.
+    """
+    for verdict in trace.payload["candidates"]:
+        if verdict["item_id"] == item_id:
+            return _fate(verdict)
+    if entry is None:
+        return _not_indexed(item_id, item)
+    if entry.state == "hidden" or entry.unsafe or entry.visibility != "public":
+        reason = "hidden" if entry.state == "hidden" else "unsafe" if entry.unsafe else "private"
+        return Reason(item_id, False, reason, _DETAILS[reason])
+    where = _filters(trace.payload["asked"].get("filters", {}))
+    if not allows(entry, where):
+        return Reason(item_id, False, "filtered", "the filters of the search leave it out")
+    if entry.model_version != trace.payload["model_version"]:
+        return Reason(item_id, False, "other-model", f"it is embedded by {entry.model_version} now; scores differ")
+    return _by_score(trace, entry)
+
+
+def _fate(verdict: Mapping[str, Any]) -> Reason:
+    score, position = verdict["score"], verdict["position"]
+    if position is not None:
+        return Reason(verdict["item_id"], True, "answered", f"it is result {position + 1}", score, position)
+    reason = verdict["reason"]
+    because_of = verdict["because_of"]
+    detail = _DETAILS[reason] + (f" ({because_of})" if because_of else "")
+    return Reason(verdict["item_id"], False, reason, detail, score, because_of=because_of)
+
+
+def _not_indexed(item_id: str, item: Item | None) -> Reason:
+    if item is None:
+        return Reason(item_id, False, "unknown", "no item of this id is known")
+    if item.state != "active":
+        return Reason(item_id, False, item.state, f"the item is {item.state}")
+    return Reason(item_id, False, "not-indexed", "the item is known, but its entry has not reached the index")
+
+
+def _by_score(trace: TraceRecord, entry: IndexEntry) -> Reason:
+    query = np.frombuffer(base64.b64decode(trace.payload["vector"]), dtype="<f4")
+    score = float(query @ np.frombuffer(entry.vector, dtype="<f4"))
+    if score < trace.payload["rules"]["min_score"]:
+        return Reason(entry.item_id, False, "below-min-score", _DETAILS["below-min-score"], score)
+    candidates = trace.payload["candidates"]
+    if candidates and score <= min(candidate["score"] for candidate in candidates):
+        return Reason(entry.item_id, False, "beyond-k", _DETAILS["beyond-k"], score)
+    if entry.version.time_us > _microseconds(trace.created_at):
+        return Reason(entry.item_id, False, "newer", "it came, or changed, after the answer was made", score)
+    return Reason(
+        entry.item_id,
+        False,
+        "not-found",
+        "the approximate index did not find it, or it reached the index after the answer was made",
+        score,
+    )
+
+
+def _filters(values: Mapping[str, Any]) -> SearchFilter:
+    return SearchFilter(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1_000_000)
