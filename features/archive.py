@@ -49,6 +49,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+_MAX_MS = 253_402_300_799_999  # the end of the year 9999
+
 
 class ArchiveWriter:
     """Writes records to the archive. Files of one partition are written by one process at a time."""
@@ -92,10 +94,8 @@ def read_archive(folder: Path, topic: str, *, since: date | None = None, until: 
     """
     tables = [pq.read_table(path, schema=SCHEMA, partitioning=None) for path in _files(folder / topic, since, until)]
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    table = table.sort_by(
-        [("appended_at", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
-        + [("position_in_frame", "ascending")]
-    )
+    arrival = ("appended_at", "partition", "offset", "position_in_frame")
+    table = table.sort_by([(name, "ascending") for name in arrival])
     seen: set[Any] = set()
     keep: list[int] = []
     names = ("event_id", "epoch", "partition", "offset", "position_in_frame")
@@ -223,7 +223,8 @@ def _files(folder: Path, since: date | None, until: date | None) -> list[Path]:
 
 
 def _day(record: StoredRecord) -> date:
-    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).date()
+    # A record's time is its producer's word, so it is bounded to what a date can hold.
+    return datetime.fromtimestamp(min(max(record.timestamp_ms, 0), _MAX_MS) / 1000, UTC).date()
 
 
 def _stream(topic: str) -> str:

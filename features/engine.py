@@ -6,11 +6,8 @@ a crash leaves between the two is in the dirty set, and the next `flush` repairs
 windows changed because time passed.
 """
 
-import hashlib
-import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +15,17 @@ import numpy as np
 
 from core.clock import Clock
 from core.settings import FeatureSettings
-from features.interactions import VIEW_IDS, LocatedEvent, counts_of, is_late, to_us
+from features.counting import ApplyResult, Limits, count
+from features.interactions import VIEW_IDS, LocatedEvent, to_us
 from features.locks import file_lock, hold_shared
-from features.schema import BUCKET_WIDTHS_US, BY_NAME, DAY_US, WINDOWS
-from features.state import BucketKey, Buckets, Claim, EntityKey, FeatureState
-from features.transforms.windows import bucket_sums, features, next_change_us, window_start_us
+from features.schema import BY_NAME, DAY_US
+from features.state import Buckets, Claim, FeatureState
+from features.transforms.windows import bucket_sums, features, next_change_us, oldest_starts_us
 
 if TYPE_CHECKING:
     from features.online import OnlineStore
 
-_ITEM = VIEW_IDS["item_stats"]
-_USER = VIEW_IDS["user_stats"]
 _VIEWS = {number: BY_NAME[name] for name, number in VIEW_IDS.items()}
-
-
-@dataclass(frozen=True)
-class ApplyResult:
-    """What became of a batch."""
-
-    applied: int  # counted, or of a type that is not counted
-    duplicates: int  # seen before, by offset or by event id
-    late: tuple[LocatedEvent, ...]  # too old to be counted: dead letters
-    touched: frozenset[EntityKey]  # (view id, entity id) of what changed
 
 
 class FeatureEngine:
@@ -55,8 +41,7 @@ class FeatureEngine:
         self._state = state
         self._online = online
         self._clock = clock
-        self._max_lateness_us = round(settings.max_lateness_days * DAY_US)
-        self._keep_ids_days = math.ceil(settings.max_lateness_days) + 1
+        self._limits = Limits.of(settings)
         self._ttl_us = round(settings.ttl_days * DAY_US)
         self._push_lock = folder / "push.lock"
         self._threads = threading.Lock()
@@ -94,31 +79,7 @@ class FeatureEngine:
         Raises:
             Unavailable: the state is locked by another process; nothing was counted.
         """
-        now_us = to_us(self._clock.now())
-        with self._state.transaction():
-            fences = self._state.fences()
-            fresh: list[tuple[bytes, LocatedEvent]] = []
-            ahead = dict(fences)
-            duplicates = 0
-            for record in records:
-                place = (record.topic, record.partition)
-                epoch, last = fences.get(place, ("", -1))
-                if record.epoch == epoch and record.offset < last:
-                    duplicates += 1
-                    continue
-                epoch, last = ahead.get(place, ("", -1))
-                if record.epoch != epoch or record.offset > last:
-                    ahead[place] = (record.epoch, record.offset)
-                digest = hashlib.blake2b(record.event.id.encode(), digest_size=16).digest()
-                fresh.append((digest, record))
-            self._state.forget_before(now_us // DAY_US - self._keep_ids_days)
-            batch = _Batch(self._state.seen([digest for digest, _ in fresh]), self._state.forgotten_before_day())
-            for digest, record in fresh:
-                batch.add(digest, record, now_us, self._max_lateness_us)
-            self._state.remember(batch.new_ids.items())
-            self._state.add(batch.counts, batch.newest_us)
-            self._state.set_fences({place: fence for place, fence in ahead.items() if fence != fences.get(place)})
-        return ApplyResult(batch.applied, duplicates + batch.duplicates, tuple(batch.late), frozenset(batch.newest_us))
+        return count(self._state, records, to_us(self._clock.now()), self._limits)
 
     def flush(self, limit: int = 1000) -> int:
         """Push the rows of every dirty entity, `limit` at a time, longest waiting first; return how many.
@@ -149,12 +110,7 @@ class FeatureEngine:
             Unavailable: as `flush`.
         """
         now_us = to_us(self._clock.now())
-        now = np.asarray([now_us], np.int64)
-        oldest = [
-            min(int(window_start_us(now, window)[0]) for window in WINDOWS if window.bucket_us == width)
-            for width in BUCKET_WIDTHS_US
-        ]
-        due = self._state.mark_due(now_us, oldest, now_us - self._ttl_us)
+        due = self._state.mark_due(now_us, oldest_starts_us(now_us), now_us - self._ttl_us)
         self.flush()
         return due
 
@@ -173,55 +129,6 @@ class FeatureEngine:
         for number, view in _VIEWS.items():
             chosen = [index for index, claim in enumerate(claims) if claim.view == number]
             self._online.write(view, [claims[index].entity for index in chosen], as_of[chosen], rows[chosen])
-
-
-class _Batch:
-    """The counts of one batch, gathered in memory before they are added to the state."""
-
-    def __init__(self, seen: set[bytes], forgotten_before_day: int) -> None:
-        self._seen = seen
-        self._forgotten_before_day = forgotten_before_day
-        self.new_ids: dict[bytes, int] = {}
-        self.counts: dict[BucketKey, list[int]] = {}
-        self.newest_us: dict[EntityKey, int] = {}
-        self.late: list[LocatedEvent] = []
-        self.applied = 0
-        self.duplicates = 0
-
-    def add(self, digest: bytes, record: LocatedEvent, now_us: int, max_lateness_us: int) -> None:
-        event = record.event
-        counts = counts_of(event)
-        if counts is None:
-            self.applied += 1
-            return
-        if digest in self._seen or digest in self.new_ids:
-            self.duplicates += 1
-            return
-        time_us = to_us(event.time)
-        arrived_us = now_us if record.timestamp_ms is None else min(now_us, record.timestamp_ms * 1000)
-        day = time_us // DAY_US
-        # Where ids are forgotten, a repetition could not be told from a first time.
-        if is_late(time_us, arrived_us, max_lateness_us) or day < self._forgotten_before_day:
-            self.late.append(record)
-            return
-        self.new_ids[digest] = day
-        self.applied += 1
-        self._count(_USER, event.data.user_id, time_us, counts)
-        if event.data.item_id is not None:
-            self._count(_ITEM, event.data.item_id, time_us, counts)
-
-    def _count(self, view: int, entity: str, time_us: int, counts: tuple[int, int, int]) -> None:
-        for width, width_us in enumerate(BUCKET_WIDTHS_US):
-            key = (view, entity, width, time_us - time_us % width_us)
-            bucket = self.counts.get(key)
-            if bucket is None:
-                self.counts[key] = list(counts)
-            else:
-                bucket[0] += counts[0]
-                bucket[1] += counts[1]
-                bucket[2] += counts[2]
-        if time_us > self.newest_us.get((view, entity), -1):
-            self.newest_us[view, entity] = time_us
 
 
 def _next_changes(claims: Sequence[Claim], buckets: Buckets) -> list[int | None]:

@@ -230,13 +230,14 @@ class FeatureState:
             self._db.execute("DELETE FROM entities WHERE due_us IS NULL AND pushed_us < ?", (forget_before_us,))
             return len(due)
 
-    def mark_all(self) -> None:
-        """Mark every entity that has counts dirty, so that the online store is written anew."""
+    def prune(self, oldest_start_us: Sequence[int]) -> None:
+        """Drop every bucket older than any window holds (one start per bucket width), and entities left without."""
         with self.transaction():
+            for width, start_us in enumerate(oldest_start_us):
+                self._db.execute("DELETE FROM counts WHERE width = ? AND start_us < ?", (width, start_us))
             self._db.execute(
-                "INSERT INTO dirty (view, entity, seq, newest_us)"
-                " SELECT DISTINCT view, entity, ?, 0 FROM counts WHERE true ON CONFLICT DO NOTHING",
-                (self._next_seq(),),
+                "DELETE FROM dirty WHERE NOT EXISTS"
+                " (SELECT 1 FROM counts c WHERE c.view = dirty.view AND c.entity = dirty.entity)"
             )
 
     def dirty_count(self) -> int:
@@ -244,10 +245,21 @@ class FeatureState:
         with self._lock:
             return int(self._db.execute("SELECT count(*) FROM dirty").fetchone()[0])
 
-    def known_entities(self) -> set[EntityKey]:
-        """Return every entity that was ever pushed and not forgotten since."""
+    def pushed(self) -> list[tuple[int, str, int]]:
+        """Return `(view id, entity id, event time last pushed)` of every entity not forgotten since."""
         with self._lock:
-            return set(self._db.execute("SELECT view, entity FROM entities"))
+            return self._db.execute("SELECT view, entity, pushed_us FROM entities").fetchall()
+
+    def carry_over(self, pushed: Iterable[tuple[int, str, int]]) -> None:
+        """Take over what another state had pushed: those rows are pushed anew, with later event times."""
+        rows = list(pushed)
+        with self.transaction():
+            seq = self._next_seq()
+            self._db.executemany("INSERT INTO entities VALUES (?, ?, ?, NULL)", rows)
+            self._db.executemany(
+                "INSERT INTO dirty (view, entity, seq, newest_us) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING",
+                [(view, entity, seq) for view, entity, _ in rows],
+            )
 
     def _buckets(self, claims: Sequence[Claim]) -> Buckets:
         position = {(claim.view, claim.entity): index for index, claim in enumerate(claims)}

@@ -29,6 +29,15 @@ def window_start_us(as_of_us: Ints, window: Window) -> Ints:
     return (last_bucket - (window.buckets - 1)) * window.bucket_us
 
 
+def oldest_starts_us(as_of_us: int) -> list[int]:
+    """Return, per bucket width, the start of the oldest bucket that some window holds as of a time."""
+    as_of = np.asarray([as_of_us], np.int64)
+    return [
+        min(int(window_start_us(as_of, window)[0]) for window in WINDOWS if window.bucket_us == width)
+        for width in BUCKET_WIDTHS_US
+    ]
+
+
 def window_sums(
     group: Ints, time_us: Ints, counts: Ints, as_of_group: Ints, as_of_us: Ints, windows: Sequence[Window] = WINDOWS
 ) -> Ints:
