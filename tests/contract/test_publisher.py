@@ -114,7 +114,7 @@ async def test_a_full_queue_is_overloaded_and_takes_nothing_of_the_call() -> Non
     kafka = KafkaPublisher("127.0.0.1:1", settings, client_id="contract")
     kafka.enqueue(OutgoingRecord(TOPIC, "a", b""))
     kafka.enqueue(OutgoingRecord(TOPIC, "b", b""))
-    with pytest.raises(Overloaded, match="producer.queue_max_records is 3"):
+    with pytest.raises(Overloaded, match=r"queue_max_records is 3"):
         await kafka.publish([OutgoingRecord(TOPIC, "c", b""), OutgoingRecord(TOPIC, "d", b"")])
     assert kafka.stats().queued == 2
     await asyncio.to_thread(kafka.close)

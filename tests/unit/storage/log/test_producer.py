@@ -96,7 +96,7 @@ async def test_delivered_and_failed_records_are_counted_and_failures_are_raised(
 async def test_acknowledgements_after_the_timeout_are_still_counted(made: list[FakeProducer]) -> None:
     publisher = KafkaPublisher("host:1", ProducerSettings(), client_id="test")
     made[0].hold = True
-    with pytest.raises(Unavailable, match="1 of 1 records were not acknowledged by host:1 within 0.05 s"):
+    with pytest.raises(Unavailable, match="1 of 1 records were not acknowledged by host:1 within"):
         await publisher.publish([RECORD], timeout_s=0.05)
     assert publisher.stats().queued == 1
     made[0].hold = False
