@@ -315,3 +315,9 @@ def load_settings(**overrides: Any) -> Settings:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with changes, for a process that is about to be started."""
     return {**os.environ, **changes}
+
+
+def set_environment(**values: str) -> None:
+    """Give this process, and those it starts, variables that a library reads; what is set already stays."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,73 @@
+"""The gateway as a Ray Serve deployment: a plain class that opens its collaborators where it runs."""
+
+import asyncio
+import gc
+import time
+
+import structlog
+from starlette.types import ASGIApp
+
+from core.errors import Unavailable
+from core.settings import Settings
+from monitoring.logs import configure_logs
+
+_log = structlog.get_logger(__name__)
+
+_ENCODER_WITHIN_S = 180.0  # loading a model from a slow disk, and torch with it
+_LOOP_STUCK_AFTER_S = 10.0
+
+
+class Gateway:
+    """One replica. Its constructor returns when it can answer, or at least say why it cannot yet (`/readyz`)."""
+
+    async def __init__(self, settings: Settings, encoder_app: str) -> None:
+        configure_logs("gateway", settings.monitoring.log_level)
+        # Here and not above, so that whoever deploys this class does not import what only a replica needs.
+        from ray import serve
+
+        from serving.gateway.dependencies import open_gateway
+        from serving.handles import HandleEmbeddingService
+
+        handle = serve.get_deployment_handle(encoder_app, app_name=encoder_app)
+        self._embedding = HandleEmbeddingService(handle)
+        version, dim = await self._encoder()
+        self._deps = open_gateway(settings, self._embedding, dim=dim, model_version=version)
+        self._tick = time.monotonic()
+        self._ticking = asyncio.create_task(self._keep_ticking())
+        # What lives from here on is long-lived; collecting among it again and again is what makes slow requests slow.
+        gc.collect()
+        gc.freeze()
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        from serving.gateway.api import create_api
+
+        return create_api(self._deps)
+
+    def check_health(self) -> None:
+        """Raise Unavailable when the replica makes no progress and should be replaced."""
+        if time.monotonic() - self._tick > _LOOP_STUCK_AFTER_S:
+            raise Unavailable("the event loop has not turned for a while")
+        if not self._deps.follower.alive():
+            raise Unavailable("the index follower has not moved for a while")
+
+    async def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
+        if hasattr(self, "_ticking"):
+            self._ticking.cancel()
+            await self._deps.close()
+
+    async def _encoder(self) -> tuple[str, int]:
+        """Return the encoder's model version and dimension, as soon as it is up."""
+        deadline = time.monotonic() + _ENCODER_WITHIN_S
+        while True:
+            try:
+                return await self._embedding.describe()
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                _log.info("waiting_for_encoder", error=str(error))
+                await asyncio.sleep(0.2)
+
+    async def _keep_ticking(self) -> None:
+        while True:
+            self._tick = time.monotonic()
+            await asyncio.sleep(0.5)
