@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,9 +44,11 @@ class KafkaPublisher(Publisher):
     Records of one key go to the partition that every Kafka client of the Java family would choose (murmur2), so
     that Faust tables and our records agree on it. Thread-safe.
 
-    A fatal error of the idempotent producer (a broker that lost its state has forgotten the producer id) would leave
-    librdkafka refusing every record for ever; the producer is then replaced by a new one, and the records that were
-    in flight fail as Unavailable. Where a broker does not know idempotent producers, the new one goes without, which
+    An idempotent producer can fail for good: by a fatal error, after which librdkafka refuses every record, or, against
+    a broker that came back without its state (the embedded one does), by raising the epoch of its forgotten producer id
+    in an endless loop. The producer is then replaced by a new one, and the records that were in flight fail as
+    Unavailable. The loop shows as a broker that answers while nothing is delivered for a third of
+    `delivery_timeout_s`. Where a broker does not know idempotent producers, the new one goes without, which
     the log says as an error: a retry inside the client may then write a record twice, or out of order.
     """
 
@@ -62,6 +65,7 @@ class KafkaPublisher(Publisher):
         self._delivered = 0
         self._failed = 0
         self._closed = False
+        self._progress = time.monotonic()  # when a record was last delivered, or the queue was empty
         self._fatal: KafkaError | None = None
         self._producer = self._connect()
         self._stop = threading.Event()
@@ -149,6 +153,8 @@ class KafkaPublisher(Publisher):
                     f"the producer queue is full: {self._queued} records of {self._queued_bytes} bytes are waiting "
                     f"for {self._bootstrap} (producer.queue_max_records is {limit})"
                 )
+            if self._queued == 0:
+                self._progress = time.monotonic()
             self._queued += len(records)
             self._queued_bytes += total
         return sizes
@@ -189,6 +195,7 @@ class KafkaPublisher(Publisher):
                 self._failed += 1
             else:
                 self._delivered += 1
+                self._progress = time.monotonic()
             if self._queued == 0:
                 self._changed.notify_all()
 
@@ -221,6 +228,8 @@ class KafkaPublisher(Publisher):
         retired: list[Producer] = []
         while not self._stop.is_set():
             self._producer.poll(_POLL_S)
+            if self._fatal is None and self._stuck():
+                self._fatal = KafkaError(KafkaError._TIMED_OUT, "the broker answers but acknowledges nothing")
             if self._fatal is not None:
                 self._producer.purge()  # its records fail now instead of at their delivery timeout
                 retired.append(self._producer)
@@ -228,6 +237,18 @@ class KafkaPublisher(Publisher):
             for old in retired:
                 old.poll(0)
             retired = [old for old in retired if len(old)]
+
+    def _stuck(self) -> bool:
+        patience = self._settings.delivery_timeout_s / 3
+        with self._changed:
+            if self._queued == 0 or time.monotonic() - self._progress < patience:
+                return False
+            self._progress = time.monotonic()  # so that the broker is asked once, not at every turn
+        try:
+            self._producer.list_topics(timeout=1.0)
+        except KafkaException:
+            return False  # not reachable: waiting is right, the records are sent when it is back
+        return True
 
     def _replace(self, error: KafkaError) -> None:
         self._fatal = None

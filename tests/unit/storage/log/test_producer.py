@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from structlog.testing import capture_logs
 
 from core import topics
@@ -23,6 +23,7 @@ class FakeProducer:
     """A librdkafka producer that decides what it is told to, when it is polled."""
 
     made: list["FakeProducer"]
+    reachable = True
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -51,6 +52,10 @@ class FakeProducer:
     def purge(self) -> None:
         self.hold = False
         self.outcome = KafkaError(KafkaError._PURGE_QUEUE)
+
+    def list_topics(self, timeout: float) -> None:
+        if not FakeProducer.reachable:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -105,7 +110,10 @@ async def test_acknowledgements_after_the_timeout_are_still_counted(made: list[F
     publisher.close()
 
 
-def test_flush_and_close_tell_how_many_are_left_and_close_logs_it(made: list[FakeProducer]) -> None:
+def test_flush_and_close_tell_how_many_are_left_and_close_logs_it(
+    made: list[FakeProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProducer, "reachable", False)
     publisher = KafkaPublisher("host:1", ProducerSettings(delivery_timeout_s=0.05), client_id="test")
     made[0].hold = True
     publisher.enqueue(RECORD)
@@ -152,6 +160,28 @@ def test_a_producer_that_failed_for_good_is_replaced_and_its_records_fail(made: 
     assert made[1].config["enable.idempotence"] is True
     publisher.enqueue(RECORD)
     assert publisher.close() == 0
+    assert publisher.stats().delivered == 1
+
+
+def test_a_broker_that_answers_but_acknowledges_nothing_gets_a_new_producer(made: list[FakeProducer]) -> None:
+    publisher = KafkaPublisher("host:1", ProducerSettings(delivery_timeout_s=0.06), client_id="test")
+    made[0].hold = True
+    publisher.enqueue(RECORD)
+    wait_until(lambda: len(made) == 2 and publisher.stats().failed == 1)
+    publisher.enqueue(RECORD)
+    assert publisher.close() == 0
+    assert publisher.stats().delivered == 1
+
+
+def test_a_broker_that_is_away_is_waited_for(made: list[FakeProducer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeProducer, "reachable", False)
+    publisher = KafkaPublisher("host:1", ProducerSettings(delivery_timeout_s=0.06), client_id="test")
+    made[0].hold = True
+    publisher.enqueue(RECORD)
+    assert publisher.flush(0.3) == 1
+    made[0].hold = False
+    assert publisher.close() == 0
+    assert len(made) == 1
     assert publisher.stats().delivered == 1
 
 
