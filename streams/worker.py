@@ -48,6 +48,7 @@ def run_worker(settings: Settings, agents: Sequence[str], metrics_port: int, nam
     all_agents.check_names(tuple(agents))
     configure_logs(f"worker-{name}", settings.monitoring.log_level)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # its warnings repeat twenty times a second in an outage
+    logging.getLogger("feast").setLevel(logging.WARNING)
     worker = Worker(settings, agents, metrics_port, name)
     why = asyncio.run(worker.run())
     if why:
@@ -80,7 +81,7 @@ class Worker:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(_close_server, server)
             try:
-                deps = await self._open(stack)
+                deps = await self.open(stack)
             except Unavailable as error:
                 return f"cannot start: {error}"
             await self._start(deps)
@@ -97,7 +98,8 @@ class Worker:
 
     # --- start and stop ----------------------------------------------------------------------------------------
 
-    async def _open(self, stack: contextlib.AsyncExitStack) -> StreamDeps:
+    async def open(self, stack: contextlib.AsyncExitStack) -> StreamDeps:
+        """Open what the agents need; `stack` closes it. Raises Unavailable while something cannot be reached."""
         settings = self._settings
         bootstrap = settings.broker.bootstrap
         if not bootstrap:
@@ -132,6 +134,7 @@ class Worker:
         return deps
 
     async def _start(self, deps: StreamDeps) -> None:
+        (self._settings.home.resolve() / "run").mkdir(parents=True, exist_ok=True)  # Faust makes its folder in it
         for agent in self._agents:
             app = create_app(self._settings, deps, [agent])
             self._units.append(_Unit(agent, app, deps.pumps[-1]))
@@ -216,7 +219,7 @@ class _Unit:
     @property
     def joined(self) -> bool:
         """Whether the group was joined and its partitions are read (a member without partitions counts)."""
-        return bool(self.app.flow_control.is_active() and self.app.consumer_generation_id)
+        return bool(self.app.flow_control.is_active())
 
 
 def _look(bootstrap: str, unit: _Unit) -> Snapshot:
