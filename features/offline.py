@@ -177,7 +177,7 @@ def _as_of(store: Any, view: View, entities: pd.DataFrame) -> pd.DataFrame:
     """
     from features.repo.definitions import offline_path
 
-    path = Path(store.repo_path) / offline_path(view)
+    path = Path(store.config.repo_path) / offline_path(view)
     if not path.exists():
         raise InvalidInput(f"there is no feature history at {path}; build it from the archive first")
     lengths = pd.Series(pq.read_table(path, columns=[view.join_key])[view.join_key].to_pandas()).value_counts()
