@@ -18,9 +18,13 @@ def mean_interval(
     if not 0 < confidence < 1:
         raise InvalidInput(f"confidence must lie between 0 and 1, got {confidence}")
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for index in range(resamples):  # one row at a time: resamples x queries need not fit in memory
-        means[index] = values[generator.integers(0, len(values), len(values))].mean()
+    rows = max(1, 2_000_000 // len(values))  # resamples x queries need not fit in memory at once
+    means = np.concatenate(
+        [
+            values[generator.integers(0, len(values), (min(rows, resamples - start), len(values)))].mean(axis=1)
+            for start in range(0, resamples, rows)
+        ]
+    )
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

@@ -2,8 +2,8 @@
 
 Every function takes one output list as `relevance`: the graded relevance (0 to 5 in our judgements, any finite number
 >= 0 here) of each item in the order the system ranked them. Where binary relevance is needed an item is relevant when
-its grade is at least `threshold`. `total_relevant` and `ideal` exist because an output list may leave out relevant items:
-unset, the list is taken to hold every judged item.
+its grade is at least `threshold`. `total_relevant` and `ideal` exist because an output list may leave out relevant
+items: unset, the list is taken to hold every judged item.
 
 A query without a single relevant item has no defined recall, average precision or nDCG; these functions return 0.0 for
 it, as trec_eval does, and `summarise` counts such queries so that nobody averages them away unseen.
@@ -52,9 +52,7 @@ def precision_at_k(relevance: ArrayLike, k: int, *, threshold: float = 1.0) -> f
     return float((_grades(relevance)[: _cut(k)] >= threshold).sum() / k)
 
 
-def recall_at_k(
-    relevance: ArrayLike, k: int, *, threshold: float = 1.0, total_relevant: int | None = None
-) -> float:
+def recall_at_k(relevance: ArrayLike, k: int, *, threshold: float = 1.0, total_relevant: int | None = None) -> float:
     """Return relevant items among the top k, divided by all relevant items there are."""
     relevant = _grades(relevance) >= threshold
     total = int(relevant.sum()) if total_relevant is None else total_relevant
@@ -71,7 +69,7 @@ def average_precision(
 ) -> float:
     """Return AP = Σ_i precision@i · [item i is relevant] / (total relevant items).
 
-    With `k`, the sum stops at rank k while the denominator stays, so items left out of the top k count against the list.
+    With `k`, the sum stops at rank k while the denominator stays, so items below it count against the list.
     """
     relevant = _grades(relevance) >= threshold
     total = int(relevant.sum()) if total_relevant is None else total_relevant
@@ -116,9 +114,7 @@ class RankingSummary:
     per_query: dict[str, Floats]  # (queries,) each: for confidence intervals and paired comparison
 
 
-def summarise(
-    lists: Sequence[ArrayLike], *, ks: Sequence[int] = (1, 5, 10), threshold: float = 1.0
-) -> RankingSummary:
+def summarise(lists: Sequence[ArrayLike], *, ks: Sequence[int] = (1, 5, 10), threshold: float = 1.0) -> RankingSummary:
     """Compute every metric for each full output list and average over queries."""
     graded = [_grades(relevance) for relevance in lists]
     columns: dict[str, list[float]] = {

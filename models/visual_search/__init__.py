@@ -1,0 +1,1 @@
+"""Visual search: an image encoder trained so that pictures of the same thing lie close together."""
