@@ -1,12 +1,17 @@
 """What every `EmbeddingService` does, whatever is between it and the encoder."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount
 
 from core.errors import InvalidInput
 from core.ids import media_id
@@ -62,10 +67,6 @@ async def http(settings: Settings) -> AsyncIterator[Offered]:
 
 
 def asgi(encoder: ImageEncoderService) -> Callable:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.routing import Mount
-
     async def app(scope, receive, send):
         response = await encoder(Request(scope, receive))
         await response(scope, receive, send)
@@ -73,28 +74,93 @@ def asgi(encoder: ImageEncoderService) -> Callable:
     return Starlette(routes=[Mount(ENCODER_PREFIX, app=app)])
 
 
-@contextlib.asynccontextmanager
-async def handle(settings: Settings) -> AsyncIterator[Offered]:
+class Front:
+    """A deployment of another application that asks the encoder through its handle, as the gateway does."""
+
+    def __init__(self) -> None:
+        from ray import serve
+
+        from serving.handles import HandleEmbeddingService
+
+        self._embedding = HandleEmbeddingService(serve.get_app_handle("image-encoder"))
+
+    async def __call__(self, request) -> dict:
+        result = await self._embedding.encode_bytes(await request.body())
+        version, dim = await self._embedding.describe()
+        return {"phash": result.phash, "length": len(result.vector), "version": version, "dim": dim}
+
+
+@dataclass
+class Cluster:
+    handle: Any
+    url: str
+    settings: Settings
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """A Ray of our own with the encoder and the front, started once for the module."""
     import ray
     from ray import serve
 
-    from serving.handles import HandleEmbeddingService
-
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=150 * 1024 * 1024, log_to_driver=False)
+    settings = settings_at(tmp_path_factory.mktemp("cluster"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=150 * 1024 * 1024,
+        log_to_driver=False,
+        configure_logging=False,
+    )
     try:
-        serve.start(http_options={"host": "127.0.0.1", "port": 0})
-        deployment = serve.deployment(ImageEncoderService, name="image-encoder", ray_actor_options={"num_cpus": 0.5})
-        app = deployment.bind(settings, fake_parts)
-        deployed = await asyncio.to_thread(serve.run, app, name="image-encoder", route_prefix=ENCODER_PREFIX)
-        yield Offered(HandleEmbeddingService(deployed), open_object_store(settings.objects_url))
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        options = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 16, "max_queued_requests": 64}
+        encoder = serve.deployment(ImageEncoderService, name="image-encoder", **options)
+        handle = serve.run(encoder.bind(settings, fake_parts), name="image-encoder", route_prefix=ENCODER_PREFIX)
+        front = serve.deployment(Front, name="front", **options)
+        serve.run(front.bind(), name="front", route_prefix="/front")
+        yield Cluster(handle, f"http://127.0.0.1:{port}", settings)
     finally:
-        await asyncio.to_thread(serve.shutdown)
+        serve.shutdown()
         ray.shutdown()
 
 
-@pytest.fixture(params=[fake, in_process, http, pytest.param(handle, marks=pytest.mark.integration)])
+@contextlib.asynccontextmanager
+async def over_handle(settings: Settings, cluster: Cluster) -> AsyncIterator[Offered]:
+    from serving.handles import HandleEmbeddingService
+
+    store = open_object_store(cluster.settings.objects_url)
+    yield Offered(HandleEmbeddingService(cluster.handle), store)
+
+
+@contextlib.asynccontextmanager
+async def over_serve_http(settings: Settings, cluster: Cluster) -> AsyncIterator[Offered]:
+    service = HttpEmbeddingService(cluster.url)
+    try:
+        yield Offered(service, open_object_store(cluster.settings.objects_url))
+    finally:
+        await service.aclose()
+
+
+def settings_at(home) -> Settings:
+    return Settings(home=home, media=MediaSettings(max_bytes=300_000))
+
+
+@pytest.fixture(
+    params=[
+        fake,
+        in_process,
+        http,
+        pytest.param(over_handle, marks=pytest.mark.integration),
+        pytest.param(over_serve_http, marks=pytest.mark.integration),
+    ]
+)
 async def offered(request, tmp_path) -> AsyncIterator[Offered]:
-    async with request.param(Settings(home=tmp_path, media=MediaSettings(max_bytes=300_000))) as offered:
+    needs = [request.getfixturevalue("cluster")] if "over_" in request.param.__name__ else []
+    async with request.param(settings_at(tmp_path), *needs) as offered:
         yield offered
 
 
@@ -179,3 +245,14 @@ async def test_a_long_list_is_answered_whole(offered):
     results = await offered.service.encode_media([stored] * 70, timeout_s=30)
     assert len(results) == 70
     assert all(isinstance(result, EncodedImage) for result in results)
+
+
+@pytest.mark.integration
+async def test_another_application_of_the_cluster_reaches_the_encoder_through_its_handle(cluster):
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(cluster.url + "/front", content=picture(), timeout=30)
+        health = await client.get(cluster.url + ENCODER_PREFIX + "/healthz", timeout=30)
+        metrics = await client.get(cluster.url + ENCODER_PREFIX + "/metrics", timeout=30)
+    assert answer.json()["version"] == health.json()["model_version"] == "visual-search/fake"
+    assert answer.json()["length"] == answer.json()["dim"] == health.json()["dim"] == FakeImageEncoder.dim
+    assert 'riverlight_encoder_images_total{outcome="ok"}' in metrics.text
