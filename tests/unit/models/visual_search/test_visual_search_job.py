@@ -43,7 +43,7 @@ def tiny_emoji(home: Path) -> None:
                 "image": f"{name.lower()}.png",
                 "has_img_google": True,
                 "has_img_twitter": True,
-            }  # fmt: skip
+            }
         )
         for vendor, style in (("google", "filled"), ("twitter", "outline")):
             (folder / vendor).mkdir(parents=True, exist_ok=True)
