@@ -69,6 +69,5 @@ def _describe_errors(api: FastAPI) -> None:
 
 
 def _as_problem(response: dict[str, Any]) -> None:
-    content = response.get("content", {})
-    if "application/json" in content:
-        content[CONTENT_TYPE] = content.pop("application/json")
+    # FastAPI documents every answer of a route in the media type of its success, text/plain included.
+    response["content"] = {CONTENT_TYPE: content for content in response.get("content", {}).values()}
