@@ -3,6 +3,7 @@
 `build_app` describes, `run` runs. Ray is imported only where it is used, after the environment that it reads is set.
 """
 
+import math
 import os
 import signal
 import threading
@@ -40,14 +41,14 @@ def build_app(settings: Settings) -> "dict[str, Application]":
     from serving.gateway.replica import Gateway
 
     serving = settings.serving
-    encoder = serve.deployment(
+    encoder: Any = serve.deployment(
         ImageEncoderService,
         name=ENCODER,
         num_replicas=serving.encoder_replicas,
         ray_actor_options={"num_cpus": 0.5, "num_gpus": serving.encoder_gpus, "memory": _ENCODER_BYTES},
         **_limits(serving),
     )
-    gateway = serve.deployment(
+    gateway: Any = serve.deployment(
         serve.ingress()(Gateway),
         name=GATEWAY,
         num_replicas=serving.gateway_replicas,
@@ -110,7 +111,7 @@ def _start_ray(settings: Settings) -> None:
         ray.init(
             address="local",
             namespace="riverlight",
-            num_cpus=settings.serving.num_cpus,
+            num_cpus=math.ceil(settings.serving.num_cpus),
             object_store_memory=settings.serving.object_store_mb * 1024**2,
             include_dashboard=False,
             _node_ip_address="127.0.0.1",

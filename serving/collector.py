@@ -97,8 +97,8 @@ class Collector:
         records: list[OutgoingRecord] = []
         for index, event in taken:
             if media := missing & set(_media_ids(event)):
-                error = MissingMedia(f"no media is stored under {min(media)}; POST it to /v1/media first")
-                collection.rejected.append(Rejection(index, str(error), error.code))
+                reason = f"no media is stored under {min(media)}; POST it to /v1/media first"
+                collection.rejected.append(Rejection(index, reason, MissingMedia.code))
                 continue
             if event.traceparent is None and traceparent is not None:
                 event = msgspec.structs.replace(event, traceparent=traceparent)

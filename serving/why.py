@@ -101,7 +101,10 @@ def _by_score(trace: TraceRecord, entry: IndexEntry) -> Reason:
 
 
 def _filters(values: Mapping[str, Any]) -> SearchFilter:
-    return SearchFilter(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return SearchFilter(**fields)
 
 
 def _microseconds(time: datetime) -> int:

@@ -70,4 +70,5 @@ def _describe_errors(api: FastAPI) -> None:
 
 def _as_problem(response: dict[str, Any]) -> None:
     # FastAPI documents every answer of a route in the media type of its success, text/plain included.
-    response["content"] = {CONTENT_TYPE: content for content in response.get("content", {}).values()}
+    [content] = response["content"].values()
+    response["content"] = {CONTENT_TYPE: content}

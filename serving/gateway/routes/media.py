@@ -1,7 +1,7 @@
 """`/v1/media`: bytes in (stored under their SHA-256), thumbnails of public images out."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -29,11 +29,12 @@ async def store_media(request: Request, deps: Deps, exchange: Annotated[Exchange
         data = await form.file()
     with exchange.stage("probe"):
         info = await deps.decoder.probe(data)
+    kind: Literal["image", "video"] = "video" if info.kind == "video" else "image"
     with exchange.stage("store"):
         media_id = await deps.objects.put(data)
         record = MediaRecord(
             media_id=media_id,
-            kind=info.kind,
+            kind=kind,
             mime=info.mime,
             width=info.width,
             height=info.height,
@@ -44,7 +45,7 @@ async def store_media(request: Request, deps: Deps, exchange: Annotated[Exchange
         await asyncio.to_thread(deps.catalogue.add_media, record)
     return MediaStored(
         media_id=media_id,
-        kind=info.kind,
+        kind=kind,
         mime=info.mime,
         width=info.width,
         height=info.height,
