@@ -68,7 +68,7 @@ def show(bootstrap: str, letter_id: str) -> DeadLetter:
     for letter in list_dead_letters(bootstrap, settled=True):
         if letter.id == letter_id:
             return letter
-    raise NotFound(f"there is no dead letter {letter_id!r}; `riverlight dlq list --all` shows them all")
+    raise NotFound(f"there is no dead letter {letter_id!r}; `riverlight dlq list --settled` shows them all")
 
 
 async def replay(

@@ -1,6 +1,8 @@
 """Clicks as labels, corrected for where they happened: the first answer is clicked because it is first."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,3 +47,38 @@ def click_weights(positions: ArrayLike, *, eta: float = 1.0, clip: float = 10.0)
         raise InvalidInput(f"clip must be at least 1, got {clip}")
     weights = np.minimum(1.0 / examination_propensity(positions, eta=eta), clip)
     return np.asarray(weights / weights.mean(), dtype=np.float64) if weights.size else weights
+
+
+def read_clicks(path: Path, *, eta: float = 1.0, clip: float = 10.0) -> list[tuple[Path, Path, float]]:
+    """Read clicks from a CSV with the columns query, clicked, position; return `(query, clicked, weight)` image paths.
+
+    Paths are absolute or beside the file; positions count from 1. Weights are `click_weights` of the positions.
+
+    Raises:
+        InvalidInput: a missing column, image or number; the message names the rows.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"{path} cannot be read as CSV: {error}") from error
+    pairs: list[tuple[Path, Path]] = []
+    positions: list[float] = []
+    problems: list[str] = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            pair = (path.parent / row["query"], path.parent / row["clicked"])
+            position = float(row["position"])
+        except (KeyError, TypeError, ValueError):
+            problems.append(f"row {number}: needs query, clicked and a position that is a number")
+            continue
+        missing = [str(image) for image in pair if not image.is_file()]
+        if missing or not position >= 1:
+            problems.append(f"row {number}: " + (f"no such file {missing[0]}" if missing else "positions count from 1"))
+            continue
+        pairs.append(pair)
+        positions.append(position)
+    if problems or not rows:
+        raise InvalidInput(f"{path}: " + ("; ".join(problems[:10]) or "there are no clicks in it"))
+    weights = click_weights(positions, eta=eta, clip=clip)
+    return [(query, clicked, float(weight)) for (query, clicked), weight in zip(pairs, weights, strict=True)]

@@ -101,7 +101,7 @@ class UploadIndexer:
                 traceparent = next(
                     one.event.traceparent for one in chains[item.item_id] if one.event.id == item.event_id
                 )
-                entries.append(_record(item, encoded, traceparent))
+                entries.append(index_record(item, encoded, traceparent))
         await self._publisher.publish(entries)
         await self._remember(
             {item_id: chain for item_id, chain in chains.items() if item_id not in done_early}, changed, rejected
@@ -125,7 +125,7 @@ class UploadIndexer:
     def _removal(self, item: Item, before: Item | None) -> OutgoingRecord:
         encoded = self._vectors.get(item.media_id) if item.state == "hidden" else None
         if encoded is not None and before is not None:
-            return _record(item, encoded, None)
+            return index_record(item, encoded, None)
         return OutgoingRecord(topics.INDEX_ENTRIES.name, item.item_id, None, tombstone_headers(item.version))
 
     async def _remember(
@@ -261,7 +261,8 @@ def _version(one: Delivered) -> Version:
     return Version.of(one.event.time, one.record.offset)
 
 
-def _record(item: Item, encoded: EncodedImage, traceparent: str | None) -> OutgoingRecord:
+def index_record(item: Item, encoded: EncodedImage, traceparent: str | None) -> OutgoingRecord:
+    """Return the record that puts an item, as it is and as the model sees it, into the indexes."""
     entry = IndexEntry(
         item_id=item.item_id,
         version=item.version,
