@@ -1,12 +1,11 @@
 """Counting survives kill -9: a child process is killed at seeded moments and started again where Kafka would."""
 
-import os
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -24,49 +23,47 @@ def crash_events() -> list:
     return random_events(EVENTS, seed=SEED, users=60, items=40)
 
 
-def child(home: Path, position: int) -> None:
+def child(home: Path, position: int, report: Connection) -> None:
     """Apply and flush from `position` on, telling the parent after each batch how far it is."""
     events = crash_events()
     engine = FeatureEngine.open(home, FeatureSettings(), ManualClock(events[-1].time + timedelta(minutes=1)))
-    print("open", flush=True)
     while position < len(events):
         engine.apply(located(events[position : position + BATCH], first=position))
         position = min(len(events), position + BATCH)
-        print(position, flush=True)
+        report.send(position)
         engine.flush()
     engine.close()
-    print("done", flush=True)
 
 
 @pytest.mark.integration
-def test_killed_at_any_moment_and_replayed_the_counts_are_those_of_the_oracle(tmp_path: Path) -> None:
+def test_killed_at_any_moment_and_replayed_the_counts_are_those_of_the_oracle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["features.online", __name__])  # Feast is imported once, not per child
     rng = random.Random(SEED)
     position, kills = 0, 0
     while position < EVENTS:
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path), str(position)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "open\n"
+        receiving, sending = processes.Pipe(duplex=False)
+        process = processes.Process(target=child, args=(tmp_path, position, sending))
+        process.start()
+        sending.close()
         # Killed some batches later, and a random moment into the next apply or flush; at the end left alone.
         batches = rng.randrange(2, 9) if kills < KILLS else EVENTS
         reached = position
-        for line in process.stdout:
-            if line == "done\n":
-                break
-            reached = int(line)
-            batches -= 1
-            if batches == 0:
-                time.sleep(rng.random() * 0.06)  # not a wait: the moment of death
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-        process.stdout.close()
-        assert process.wait() == (-signal.SIGKILL if batches == 0 else 0)
+        try:
+            while batches:
+                reached = receiving.recv()
+                batches -= 1
+        except EOFError:
+            pass  # it is through
+        if not batches:
+            time.sleep(rng.random() * 0.06)  # not a wait: the moment of death
+            process.kill()
+            kills += 1
+        process.join()
+        assert process.exitcode == (0 if batches else -signal.SIGKILL)
         # Kafka starts again from its last commit, which is behind what was applied.
         position = EVENTS if batches else max(0, reached - rng.randrange(0, 3 * BATCH))
     assert kills == KILLS
@@ -81,7 +78,3 @@ def test_killed_at_any_moment_and_replayed_the_counts_are_those_of_the_oracle(tm
         assert {row.entity_id: dict(row.values) for row in read(list(expected))} == expected
     engine.close()
     reader.close()
-
-
-if __name__ == "__main__":
-    child(Path(sys.argv[1]), int(sys.argv[2]))
