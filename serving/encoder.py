@@ -135,7 +135,10 @@ class ImageEncoderService(EmbeddingService):
         except Exception as error:
             if not isinstance(error, InvalidInput | Unavailable):
                 _log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
-            return problem_of(error).response(trace_id)
+            response = problem_of(error).response(trace_id)
+            if isinstance(error, TooLarge):  # the rest of the body is not read: some clients would send for ever
+                response.headers["connection"] = "close"
+            return response
 
     async def _post_encode(self, request: Request) -> Response:
         try:
