@@ -65,12 +65,12 @@ def run(settings: Settings) -> None:
         Unavailable: the applications did not become healthy in time; the log says why.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signals(stop)
     set_environment(**ray_environment(settings))
     started = time.monotonic()
     try:
         _start_ray(settings)
+        _stop_on_signals(stop)  # again: Ray takes SIGTERM for itself when it starts, and aborts on it
         _deploy(settings)
         _wait_until_healthy(settings, stop)
         if not stop.is_set():
@@ -79,6 +79,11 @@ def run(settings: Settings) -> None:
         _watch(stop)
     finally:
         _shut_down(settings)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def _limits(serving: ServingSettings) -> dict[str, Any]:
