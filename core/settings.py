@@ -238,7 +238,6 @@ class Settings(BaseSettings):
         extra="forbid",
         env_prefix="RIVERLIGHT_",
         env_nested_delimiter="__",
-        toml_file="riverlight.toml",
     )
 
     home: Path = Field(Path("var"), description="Everything a command leaves lives under this folder.")

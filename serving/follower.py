@@ -7,6 +7,7 @@ one. Every replica does this for itself and so comes to the same state; a restar
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,8 @@ _POLL_RECORDS = 500
 _POLL_S = 0.2
 _KEEP_EVERY_S = 5.0
 _BACKOFF_S = 1.0
+_VERIFY_TIMEOUT_S = 300.0
+_REBUILD_TIMEOUT_S = 300.0
 
 
 class EntryReader(Protocol):
@@ -101,8 +104,22 @@ class ServedIndex:
         }
 
 
+@dataclass(frozen=True)
+class Verification:
+    """The live index beside one built from the log at the same place in it. Ids are item ids."""
+
+    equal: bool
+    items: int
+    records: int
+    live_hash: str
+    rebuilt_hash: str
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    different: tuple[str, ...]
+
+
 class _LogRestarted(Exception):
-    """The log is not the one that was followed: what was applied may not be in it."""
+    """What was applied so far may not be in the log, or is to be read again: begin from the log's beginning."""
 
 
 class IndexFollower:
@@ -134,6 +151,9 @@ class IndexFollower:
         self._epoch = ""
         self._distrust_snapshots = False
         self._restarted = threading.Event()  # set by the keeper, acted on by the follower
+        self._rebuild_wanted = threading.Event()
+        self._applying = threading.Lock()  # held while records are applied: index and positions agree outside it
+        self._saving = threading.Lock()
         self._stop = threading.Event()
         self._started_ms = int(clock.now().timestamp() * 1000)
         self._tick = clock.monotonic()
@@ -159,6 +179,62 @@ class IndexFollower:
             thread.join(timeout=30)
         if self._caught_up:
             self._snapshot()
+
+    def verify(self, timeout_s: float = _VERIFY_TIMEOUT_S) -> Verification:
+        """Build an index from the beginning of the log and compare it with the live one at the same offsets.
+
+        The comparison itself holds the follower up for a moment; reading the log does not.
+
+        Raises:
+            Unavailable: the log did not answer, or changed faster than it could be read.
+        """
+        rebuilt = LiveIndex(self._dim, self._model_version, self._settings.model_copy(update={"kind": "flat"}))
+        reader = self._log.open({})
+        deadline = self._clock.monotonic() + timeout_s
+        pending: list[StoredRecord] = []
+        records = 0
+        try:
+            while self._clock.monotonic() < deadline:
+                pending += reader.poll(_POLL_RECORDS, _POLL_S)
+                if len(pending) < _POLL_RECORDS and not reader.caught_up():
+                    continue
+                with self._applying:
+                    ahead = [record for record in pending if record.offset >= self._positions.get(record.partition, 0)]
+                    records += len(pending) - len(ahead)
+                    for record in pending:
+                        if record.offset < self._positions.get(record.partition, 0):
+                            self._apply_quietly(rebuilt, record)
+                    pending = ahead
+                    if self._index is not None and reader.caught_up():
+                        return _compare(self._index, rebuilt, records)
+        finally:
+            reader.close()
+            rebuilt.close()
+        raise Unavailable(f"the log could not be read to its end in {timeout_s:g} s")
+
+    def rebuild(self, timeout_s: float = _REBUILD_TIMEOUT_S) -> int:
+        """Read the log again from its beginning and serve the result; return how many items it holds.
+
+        Searches are answered by the old index until then.
+
+        Raises:
+            Unavailable: it took longer than `timeout_s`; it goes on.
+        """
+        before = self._served.current
+        self._distrust_snapshots = True
+        self._rebuild_wanted.set()
+        deadline = self._clock.monotonic() + timeout_s
+        while self._served.current is before:
+            if self._clock.monotonic() > deadline or self._stop.wait(0.05):
+                raise Unavailable(f"the index was not rebuilt within {timeout_s:g} s; it goes on in the background")
+        return len(self._served.current)
+
+    def snapshot(self) -> Path:
+        """Write a snapshot now, whether or not anything changed. Raises Unavailable before the index has caught up."""
+        path = self._snapshot(force=True) if self._caught_up else None
+        if path is None:
+            raise Unavailable(f"there is nothing to save yet: {self._problem}")
+        return path
 
     def ready(self) -> tuple[bool, str]:
         """Tell whether the index has once held everything that the log held; if not, why."""
@@ -208,13 +284,12 @@ class IndexFollower:
                 if self._restarted.is_set():
                     self._restarted.clear()
                     raise _LogRestarted("its incarnation changed or its end moved back")
+                if self._rebuild_wanted.is_set():
+                    self._rebuild_wanted.clear()
+                    raise _LogRestarted("a rebuild was asked for")
                 records = reader.poll(_POLL_RECORDS, _POLL_S)
-                for record in records:
-                    if record.offset < self._positions.get(record.partition, 0):
-                        self._distrust_snapshots = True
-                        raise _LogRestarted(f"offset {record.offset} of partition {record.partition} came again")
-                    self._apply(record)
-                    self._positions[record.partition] = record.offset + 1
+                with self._applying:
+                    self._apply_all(records)
                 if not caught_up and reader.caught_up():
                     caught_up = True
                     self._serve()
@@ -251,6 +326,19 @@ class IndexFollower:
                     f"partition {partition} ends at {ends.get(partition, 0)}, before {position}, which was read already"
                 )
 
+    def _apply_all(self, records: list[StoredRecord]) -> None:
+        for record in records:
+            if record.offset < self._positions.get(record.partition, 0):
+                self._distrust_snapshots = True
+                raise _LogRestarted(f"offset {record.offset} of partition {record.partition} came again")
+            self._apply(record)
+            self._positions[record.partition] = record.offset + 1
+
+    def _apply_quietly(self, index: LiveIndex, record: StoredRecord) -> None:
+        """Apply a record that was counted, and complained about, when it was first read."""
+        with suppress(InvalidEvent, InvalidVector):
+            self._applied(index, record)
+
     def _apply(self, record: StoredRecord) -> None:
         assert self._index is not None
         try:
@@ -283,6 +371,8 @@ class IndexFollower:
         if entry.item_id != record.key:
             raise InvalidEvent(f"the entry of item {entry.item_id!r} has the key {record.key!r}")
         if entry.model_version != self._model_version:
+            if entry.state == "hidden" or entry.unsafe or entry.visibility == "private":
+                index.remove(entry.item_id, entry.version)  # whoever embedded it: it is not to be shown any more
             return "other_model", "", entry.version
         effect = "searchable" if entry.state == "active" and not entry.unsafe else "gone"
         return ("applied" if index.apply(entry) else "stale"), effect, entry.version
@@ -348,12 +438,28 @@ class IndexFollower:
             index=self._name,
         )
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, *, force: bool = False) -> Path | None:
         """Save the index. The positions are read first: entries applied meanwhile are saved and, later, read again,
         which changes nothing, because the newest version of an item wins."""
-        index, positions, epoch, changes = self._index, dict(self._positions), self._epoch, self._changes
-        if index is None or changes == self._saved_changes:
-            return
-        index.save_snapshot(self._folder, positions=positions, epoch=epoch)
-        self._saved_changes = changes
-        self._recorder.set(INDEX_SNAPSHOT_AGE, self._clock.now().timestamp(), index=self._name)
+        with self._saving:
+            index, positions, epoch, changes = self._index, dict(self._positions), self._epoch, self._changes
+            if index is None or (changes == self._saved_changes and not force):
+                return None
+            path = index.save_snapshot(self._folder, positions=positions, epoch=epoch)
+            self._saved_changes = changes
+            self._recorder.set(INDEX_SNAPSHOT_AGE, self._clock.now().timestamp(), index=self._name)
+            return path
+
+
+def _compare(live: LiveIndex, rebuilt: LiveIndex, records: int) -> Verification:
+    found = live.differences(rebuilt)
+    return Verification(
+        equal=not found and live.state_hash() == rebuilt.state_hash(),
+        items=len(live),
+        records=records,
+        live_hash=live.state_hash(),
+        rebuilt_hash=rebuilt.state_hash(),
+        missing=found.missing,
+        extra=found.extra,
+        different=found.different,
+    )

@@ -50,6 +50,7 @@ class VisualQuery:
     crop: Crop | None = None
     k: int | None = None
     min_score: float | None = None
+    include_query: bool = False  # the query image may be among the results
     where: SearchFilter = field(default_factory=SearchFilter)
 
 
@@ -119,7 +120,8 @@ class VisualSearch:
             min_score=self._settings.min_score if query.min_score is None else query.min_score,
             near_duplicate_bits=self._settings.near_duplicate_bits,
             near_duplicate_score=self._settings.near_duplicate_score,
-            query_media_id=point.media_id,  # known to whoever asks, so never an answer; nor when they asked by a crop
+            # Known to whoever asks, so not an answer unless asked for; nor when they asked by a crop.
+            query_media_id=None if query.include_query else point.media_id,
             region=query.where.region,
         )
         reranked = await self._candidates(point, query.where, rules, exchange)

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from core.settings import load_settings
 from infra.cli.output import EXIT_FAILED, OutputFormat, OutputOption, emit, errors, progress_console
-from infra.cli.running import api_url, bootstrap_of, call
+from infra.cli.running import api_url, bootstrap_of, call, call_until_done
 
 app = typer.Typer(no_args_is_help=True, help="The live vector index: look, prove, rebuild, snapshot.")
 
@@ -27,7 +27,7 @@ def info_command(output: OutputOption = OutputFormat.text) -> None:
 def verify_command(output: OutputOption = OutputFormat.text) -> None:
     """Prove that the live index equals one built from the log now. Exit code 1 when they differ."""
     with errors():
-        result = call(load_settings(), "POST", "/v1/index/verify", timeout_s=600)
+        result = call_until_done(load_settings(), "/v1/index/verify")
         if result["equal"]:
             text = f"equal: {result['items']} items, hash {result['live_hash'][:16]} (from {result['records']} records)"
         else:
@@ -44,7 +44,7 @@ def verify_command(output: OutputOption = OutputFormat.text) -> None:
 def snapshot_command(output: OutputOption = OutputFormat.text) -> None:
     """Write a snapshot now, so that the next start has little to read."""
     with errors():
-        result = call(load_settings(), "POST", "/v1/index/snapshot")
+        result = call_until_done(load_settings(), "/v1/index/snapshot")
         emit(result, f"snapshot of {result['items']} items: {result['path']}", output)
 
 
@@ -68,7 +68,7 @@ def rebuild_command(
         embedded = reembed(
             settings, api_url(settings), bootstrap_of(settings, None), everything=everything, progress=console.print
         )
-        result = call(settings, "POST", "/v1/index/rebuild", timeout_s=600)
+        result = call_until_done(settings, "/v1/index/rebuild")
         emit(
             {**result, "embedded": embedded.published, "failed": embedded.failed},
             f"{embedded.published} items embedded again, {len(embedded.failed)} could not be; "

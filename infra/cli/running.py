@@ -1,5 +1,6 @@
 """Finding the running system: its API and its broker."""
 
+import time
 from typing import Annotated, Any
 
 import httpx
@@ -47,6 +48,17 @@ def call(settings: Settings, method: str, path: str, *, timeout_s: float = 120.0
         raise RiverlightError(f"{method} {path} answered {response.status_code}: {response.text[:500]}")
     body: dict[str, Any] = response.json()
     return body
+
+
+def call_until_done(settings: Settings, path: str, *, timeout_s: float = 600.0) -> dict[str, Any]:
+    """Start a job of the API and ask until it is done. Raises as `call` does, and Unavailable after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = call(settings, "POST", path)
+        if answer.pop("done"):
+            return answer
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{path} is not done after {timeout_s:g} s; it goes on")
 
 
 def _urls(settings: Settings) -> dict[str, str]:

@@ -19,6 +19,7 @@ from monitoring.recorder import Recorder
 from serving.collector import Collector
 from serving.exchange import Exchange
 from serving.follower import IndexFollower, KafkaEntryLog, ServedIndex
+from serving.gateway.jobs import Jobs
 from serving.late_features import LateFeatures
 from serving.thumbnails import Thumbnails
 from serving.traces import TraceStore
@@ -47,6 +48,7 @@ class GatewayDeps:
     traces: TraceStore
     recorder: Recorder
     clock: Clock
+    jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
     thumbnails: Thumbnails = field(init=False)

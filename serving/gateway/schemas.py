@@ -77,6 +77,9 @@ class SearchOptions(Model):
     min_score: float | None = Field(
         None, ge=-1, le=1, allow_inf_nan=False, description="Cosine below which an image is not similar."
     )
+    include_query: bool = Field(
+        False, description="Let the query image itself be among the results (to see whether it is indexed)."
+    )
     explain: bool = Field(False, description="Also answer with every candidate and what re-ranking did with it.")
 
     @model_validator(mode="after")

@@ -33,6 +33,7 @@ _FORM_FIELDS = {
     "filters": {"type": "string", "description": "JSON: as `filters` of the JSON form."},
     "min_score": {"type": "number", "minimum": -1, "maximum": 1},
     "explain": {"type": "boolean"},
+    "include_query": {"type": "boolean"},
 }
 _JSON_FIELDS = ("crop", "filters")  # of the form: structured values, written as JSON
 
@@ -79,7 +80,14 @@ def _query(options: SearchOptions, **what: Any) -> VisualQuery:
         region=filters.region,
         exclude_categories=() if filters.category == CANARY_CATEGORY else (CANARY_CATEGORY,),
     )
-    return VisualQuery(crop=options.crop, k=options.k, min_score=options.min_score, where=where, **what)
+    return VisualQuery(
+        crop=options.crop,
+        k=options.k,
+        min_score=options.min_score,
+        include_query=options.include_query,
+        where=where,
+        **what,
+    )
 
 
 def _from_json(body: bytes) -> Any:

@@ -193,3 +193,52 @@ def test_freshness_is_observed_only_for_entries_written_since_it_started(log, re
 
 def test_the_loop_shows_that_it_turns(replica):
     assert replica().follower.alive(within_s=10)
+
+
+def test_a_live_index_equals_one_built_from_the_log_and_a_tampered_one_does_not(log, replica):
+    one = replica()
+    for n in range(30):
+        log.put(entry(f"item-{n}"))
+    log.put(entry("item-3", 2, state="hidden"))
+    log.delete("item-4", Version(2, 0))
+    log.append("item-5", b"not json")
+    until(lambda: one.has(*(f"item-{n}" for n in range(30) if n != 4)))
+
+    proved = one.follower.verify()
+    assert (proved.equal, proved.items, proved.records) == (True, 29, 33)
+    assert proved.live_hash == proved.rebuilt_hash
+
+    one.served.current.remove("item-7", Version(9, 0))
+    one.served.current.apply(entry("item-8", 9, title="changed behind the log's back"))
+    one.served.current.apply(entry("stranger"))
+    found = one.follower.verify()
+    assert not found.equal
+    assert (found.missing, found.extra, found.different) == (("item-7",), ("stranger",), ("item-8",))
+
+
+def test_a_rebuild_reads_the_log_again_and_mends_the_index(log, replica):
+    one = replica()
+    log.put(entry("item"))
+    until(lambda: one.has("item"))
+    one.served.current.remove("item", Version(9, 0))
+    assert one.follower.rebuild() == 1
+    assert one.has("item")
+    log.put(entry("after"))
+    until(lambda: one.has("item", "after"))
+
+
+def test_a_snapshot_can_be_asked_for(log, replica, tmp_path):
+    log.put(entry("item"))
+    one = replica()
+    path = one.follower.snapshot()
+    assert path.is_dir()
+    assert path.parent == tmp_path / "snapshots"
+
+
+@pytest.mark.parametrize("fields", [{"state": "hidden"}, {"visibility": "private"}, {"unsafe": True}])
+def test_what_is_not_to_be_shown_goes_whichever_model_says_so(log, replica, fields):
+    one = replica()
+    log.put(entry("item", 1))
+    until(lambda: one.has("item"))
+    log.put(entry("item", 2, model_version="visual-search/2", **fields))
+    until(lambda: one.has())
