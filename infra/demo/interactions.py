@@ -61,7 +61,7 @@ async def play(platform: Platform, audience: Audience, advance: Callable[[int], 
 
     async def counted() -> bool:
         for item in sorted(pending):
-            row = (await item_features(platform, item))["features"]
+            row = (await item_features(platform, item))["values"]
             if (row["impressions_day"] or 0) < audience.impressions[item]:
                 return False
             if (row["clicks_day"] or 0) < audience.clicks.get(item, 0):
@@ -73,7 +73,7 @@ async def play(platform: Platform, audience: Audience, advance: Callable[[int], 
     per_s = len(audience.events) / (time.perf_counter() - started)
     exact = True
     for item, impressions in audience.impressions.items():
-        row = (await item_features(platform, item))["features"]
+        row = (await item_features(platform, item))["values"]
         exact = exact and row["impressions_day"] == impressions
         exact = exact and (row["clicks_day"] or 0) == audience.clicks.get(item, 0)
     return per_s, exact

@@ -165,11 +165,11 @@ async def test_clicks_come_back_as_features_each_counted_once(platform: Platform
     await platform.send("interactions", events)  # a producer that retries
 
     async def counted() -> bool:
-        row = (await platform.get(f"/v1/features/items/{item}"))["features"]
+        row = (await platform.get(f"/v1/features/items/{item}"))["values"]
         return row["clicks_day"] == 5
 
     await wait_until(counted, what="clicks counted", timeout_s=TIMEOUT_S)
-    row = (await platform.get(f"/v1/features/items/{item}"))["features"]
+    row = (await platform.get(f"/v1/features/items/{item}"))["values"]
     assert (row["impressions_day"], row["clicks_day"]) == (20, 5)
 
 
