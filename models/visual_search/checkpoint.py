@@ -25,7 +25,6 @@ class RunState:
     step: int
     best_epoch: int
     best_mrr: float
-    start_mrr: float
     history: list[dict[str, float]]
     fingerprint: str
 

@@ -72,9 +72,10 @@ def training_data(images: Sequence[LabelledImage], *, clicks: Sequence[tuple[Pat
     validation = [image for image in images if image.split == "validation"]
     paths, concepts = [image.path for image in train], [image.concept for image in train]
     pairs = _style_pairs(train)
-    places: dict[Path, int] = {path: place for place, path in enumerate(paths)}
-    forbidden = {image.path for image in images if image.split != "train"}
+    places: dict[Path, int] = {path.resolve(): place for place, path in enumerate(paths)}
+    forbidden = {image.path.resolve() for image in images if image.split != "train"}
     for query, clicked, weight in clicks:
+        query, clicked = query.resolve(), clicked.resolve()
         if query in forbidden or clicked in forbidden:
             continue  # a click must not carry a validation or test image into training
         for path in (query, clicked):

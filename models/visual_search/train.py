@@ -84,6 +84,7 @@ def train_visual_search(
         settings=asdict(settings),
         metrics={
             "start_validation_mrr": fitted.start_mrr,
+            "final_validation_mrr": fitted.final_mrr,
             "best_epoch": fitted.best_epoch,
             "history": fitted.history,
             "tasks": {

@@ -107,6 +107,6 @@ def test_training_on_an_unknown_data_set_is_refused(tmp_path):
 def test_the_packaged_encoder_gives_the_stored_embedding(tmp_path):
     golden = json.loads((Path(__file__).parent / "golden_embedding.json").read_text())
     encoder = load_encoder(EncoderSettings(threads=1), open_registry(tmp_path))
-    assert encoder.version == golden["version"], "new default weights: make a new golden embedding"
+    assert encoder.version == golden["version"], "new default weights: see visual_search_pictures.py"
     similarity = float(encoder.encode([gradient()])[0] @ np.array(golden["embedding"], np.float32))
     assert similarity == pytest.approx(1.0, abs=1e-4)

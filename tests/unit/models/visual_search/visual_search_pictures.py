@@ -1,6 +1,12 @@
-"""Pictures made in code: simple shapes in two styles, the same on every machine."""
+"""Pictures made in code: simple shapes in two styles, the same on every machine.
 
+After new default weights were committed, `python tests/unit/models/visual_search/visual_search_pictures.py` (with the
+repository root in PYTHONPATH) writes the new stored embedding.
+"""
+
+import json
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +56,20 @@ def save_shapes(folder: Path, concepts: range, split: Split) -> list[LabelledIma
             shape(concept, style).save(path)
             images.append(LabelledImage(path, f"shape-{concept}", style, f"Shape {concept}", (), "shape", split))
     return images
+
+
+def write_golden_embedding() -> None:
+    """Store what the packaged encoder makes of the gradient."""
+    from core.settings import EncoderSettings
+    from models.registry.packaged import open_registry
+    from models.visual_search.load import load_encoder
+
+    with tempfile.TemporaryDirectory() as home:
+        encoder = load_encoder(EncoderSettings(threads=1), open_registry(Path(home)))
+    embedding = [round(float(value), 5) for value in encoder.encode([gradient()])[0]]
+    golden = {"version": encoder.version, "embedding": embedding}
+    (Path(__file__).parent / "golden_embedding.json").write_text(json.dumps(golden) + "\n")
+
+
+if __name__ == "__main__":
+    write_golden_embedding()
