@@ -36,13 +36,17 @@ def list_command(
     with errors():
         found = list_dead_letters(bootstrap_of(load_settings(), broker), topic, code=code, settled=settled)
         codes = dict(Counter(letter.code for letter in found))
-        table = Table()
-        for column in ("id", "topic", "when", "agent", "code", "state", "error"):
-            table.add_column(column, overflow="fold")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("id", no_wrap=True, min_width=max((len(letter.id) for letter in found), default=0))
+        table.add_column("when", no_wrap=True, min_width=15)
+        table.add_column("code", no_wrap=True, min_width=13)
+        table.add_column("error", no_wrap=True, overflow="ellipsis")
         for letter in found:
-            when = letter.time.isoformat(timespec="seconds")
-            table.add_row(letter.id, letter.topic, when, letter.agent, letter.code, letter.state, letter.error[:200])
-        summary = ", ".join(f"{count} {code}" for code, count in codes.items()) or "there are no dead letters"
+            state = "" if letter.state == "open" else f" ({letter.state})"
+            when = letter.time.astimezone().strftime("%d %b %H:%M:%S")
+            table.add_row(letter.id, when, letter.code + state, letter.error)
+        summary = ", ".join(f"{count} {code}" for code, count in codes.items())
+        summary = f"\n{summary}; riverlight dlq show ID" if codes else "there are no dead letters"
         emit({"codes": codes, "letters": [_plain(letter) for letter in found]}, Group(table, summary), output)
 
 

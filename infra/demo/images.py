@@ -6,6 +6,7 @@ looked for with a rotated and cropped copy of itself, which is easier, and the r
 """
 
 import io
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def demo_images(home: Path, limit: int, progress: Callable[[str], None]) -> Demo
             progress(f"{name} cannot be had here: {error}")
             continue
         if images.pairs:
-            return DemoImages(images.pairs[:limit], images.description)
+            mixed = random.Random(7).sample(images.pairs, len(images.pairs))  # a data set begins with all its flags
+            return DemoImages(mixed[:limit], images.description)
         problems.append(f"{name}: no test images in it")
     raise ConfigurationError("the demo has no images to play:\n  " + "\n  ".join(problems))
 

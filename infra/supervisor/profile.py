@@ -15,6 +15,7 @@ from infra.prometheus_server import PrometheusServer
 from infra.runtime import BrokerState, settings_environment
 from infra.supervisor.checks import broker_ready, http_ready
 from infra.supervisor.spec import ProcessSpec, Progress
+from models.embedding_service import ENCODER_PREFIX
 from storage.catalogue import Catalogue
 from storage.log.admin import apply_topics
 
@@ -96,10 +97,10 @@ def _specs(
         start_timeout_s=120,
         stop_grace_s=25,
     )
-    # Uploads left over from before wait in the log until the encoder is there; clicks need no encoder.
-    content = _worker(settings, environment, "content", CONTENT_AGENTS, ports.content, ("serve",))
-    behaviour_after = first or ("serve",)
-    behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, behaviour_after)
+    # Both start while the models load: an upload that comes before the encoder answers waits in the log.
+    workers_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
+    content = _worker(settings, environment, "content", CONTENT_AGENTS, ports.content, workers_after)
+    behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, workers_after)
     specs += [serve, content, behaviour]
     if settings.monitoring.canary:
         specs.append(
@@ -107,7 +108,7 @@ def _specs(
                 "canary",
                 _python("infra.entry.canary", "--metrics-port", str(ports.canary)),
                 environment,
-                after=("worker-content",),
+                after=("serve", "worker-content"),
                 ready=http_ready(LOOPBACK, ports.canary),
                 required=False,
             )
@@ -180,8 +181,10 @@ def _prometheus(settings: Settings, ports: _Ports) -> PrometheusServer | None:
 
 
 def _targets(settings: Settings, ports: _Ports) -> dict[str, str]:
+    http = f"{settings.http.host}:{settings.http.port}"
     targets = {
-        "serve": f"{settings.http.host}:{settings.http.port}",
+        "gateway": http,
+        "image-encoder": http + ENCODER_PREFIX + "/metrics",
         "worker-content": f"{LOOPBACK}:{ports.content}",
         "worker-behaviour": f"{LOOPBACK}:{ports.behaviour}",
     }
