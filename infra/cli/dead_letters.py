@@ -2,19 +2,20 @@
 
 import asyncio
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from core.errors import InvalidInput
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
 from infra.cli.running import BrokerOption, bootstrap_of
-from storage.log.producer import KafkaPublisher
-from streams import dead_letters
-from streams.dead_letters import DeadLetter, list_dead_letters
+
+if TYPE_CHECKING:
+    from streams.dead_letters import DeadLetter
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be handled, kept with their bytes.")
 
@@ -33,21 +34,15 @@ def list_command(
     output: OutputOption = OutputFormat.text,
 ) -> None:
     """List dead letters, oldest first, with their counts by code."""
+    from streams.dead_letters import list_dead_letters
+
     with errors():
         found = list_dead_letters(bootstrap_of(load_settings(), broker), topic, code=code, settled=settled)
         codes = dict(Counter(letter.code for letter in found))
-        table = Table(box=None, pad_edge=False)
-        table.add_column("id", no_wrap=True, min_width=max((len(letter.id) for letter in found), default=0))
-        table.add_column("when", no_wrap=True, min_width=15)
-        table.add_column("code", no_wrap=True, min_width=13)
-        table.add_column("error", no_wrap=True, overflow="ellipsis")
-        for letter in found:
-            state = "" if letter.state == "open" else f" ({letter.state})"
-            when = letter.time.astimezone().strftime("%d %b %H:%M:%S")
-            table.add_row(letter.id, when, letter.code + state, letter.error)
+        lines = [_line(letter) for letter in found]
         summary = ", ".join(f"{count} {code}" for code, count in codes.items())
-        summary = f"\n{summary}; riverlight dlq show ID" if codes else "there are no dead letters"
-        emit({"codes": codes, "letters": [_plain(letter) for letter in found]}, Group(table, summary), output)
+        lines.append(Text(f"{summary}; riverlight dlq show ID" if codes else "there are no dead letters"))
+        emit({"codes": codes, "letters": [_plain(letter) for letter in found]}, Group(*lines), output)
 
 
 @app.command("show")
@@ -57,6 +52,8 @@ def show_command(
     output: OutputOption = OutputFormat.text,
 ) -> None:
     """Show one dead letter: where it came from, why it failed, and its original bytes."""
+    from streams import dead_letters
+
     with errors():
         letter = dead_letters.show(bootstrap_of(load_settings(), broker), letter_id)
         table = Table(show_header=False)
@@ -95,12 +92,15 @@ def drop_command(
 def _settle(
     verb: str, letter_id: str | None, everything: bool, code: str | None, broker: str | None, output: OutputFormat
 ) -> None:
+    from storage.log.producer import KafkaPublisher
+    from streams import dead_letters
+
     with errors():
         if sum((letter_id is not None, everything, code is not None)) != 1:
             raise InvalidInput(f"say what to {verb}: one id, --code CODE, or --all")
         settings = load_settings()
         bootstrap = bootstrap_of(settings, broker)
-        found = list_dead_letters(bootstrap, code=code)
+        found = dead_letters.list_dead_letters(bootstrap, code=code)
         chosen = dead_letters.select(found, letter_id) if letter_id is not None else found
         publisher = KafkaPublisher(bootstrap, settings.producer, client_id=f"riverlight-dlq-{verb}")
         console = progress_console()
@@ -115,7 +115,16 @@ def _settle(
         emit({"done": done, "ids": [letter.id for letter in chosen]}, f"{verb}: {done} dead letters", output)
 
 
-def _plain(letter: DeadLetter) -> dict[str, object]:
+def _line(letter: "DeadLetter") -> Text:
+    """Two lines of text: which letter, when and what kind; then why, cut to one line."""
+    state = "" if letter.state == "open" else f" ({letter.state})"
+    why = letter.error if len(letter.error) <= 150 else letter.error[:149] + "…"
+    return Text.assemble(
+        (letter.id, "bold"), f"  {letter.time:%d %b %H:%M:%S}  ", (letter.code + state, "red"), f"\n  {why}\n"
+    )
+
+
+def _plain(letter: "DeadLetter") -> dict[str, object]:
     return {
         "event_id": letter.id,
         "topic": letter.topic,

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from infra.cli.output import OutputFormat, OutputOption, emit, errors
-from infra.references import write_pages
 
 
 def docs_command(
@@ -14,6 +13,8 @@ def docs_command(
     output: OutputOption = OutputFormat.text,
 ) -> None:
     """Write the pages that come from the code: settings, topics, metrics, event schema, rules, dashboards."""
+    from infra.references import write_pages
+
     with errors():
         changed = write_pages(root)
         emit({"changed": changed}, "\n".join(changed) or "nothing changed", output)

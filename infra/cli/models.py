@@ -1,14 +1,15 @@
 """`riverlight models`: versions of trained models and the aliases that say which one serves."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors
-from models.registry.packaged import open_registry
-from models.registry.store import ModelVersion
+
+if TYPE_CHECKING:
+    from models.registry.store import ModelRegistry, ModelVersion
 
 app = typer.Typer(no_args_is_help=True, help="Versions of trained models, and which one serves.")
 
@@ -23,7 +24,7 @@ def list_command(
 ) -> None:
     """List versions, newest first, with their aliases."""
     with errors():
-        versions = open_registry(load_settings().home).list(model)
+        versions = _registry().list(model)
         emit([_plain(version) for version in versions], _table(versions), output)
 
 
@@ -35,7 +36,7 @@ def show_command(
 ) -> None:
     """Show one version: how it was made, from what, and how good it is."""
     with errors():
-        found = open_registry(load_settings().home).show(model, version)
+        found = _registry().show(model, version)
         card = (found.folder / "card.md").read_text(encoding="utf-8") if (found.folder / "card.md").is_file() else ""
         emit({**_plain(found), "manifest": found.manifest}, card or str(found.manifest), output)
 
@@ -52,7 +53,7 @@ def promote_command(
     A new encoder makes other vectors: afterwards run `riverlight index rebuild` and restart.
     """
     with errors():
-        promoted = open_registry(load_settings().home).promote(model, version, alias=alias)
+        promoted = _registry().promote(model, version, alias=alias)
         emit(_plain(promoted), f"{alias} of {model} is now {promoted.version}", output)
 
 
@@ -62,11 +63,17 @@ def rollback_command(
 ) -> None:
     """Let an alias point to the version it pointed to before."""
     with errors():
-        restored = open_registry(load_settings().home).rollback(model, alias=alias)
+        restored = _registry().rollback(model, alias=alias)
         emit(_plain(restored), f"{alias} of {model} is {restored.version} again", output)
 
 
-def _plain(version: ModelVersion) -> dict[str, object]:
+def _registry() -> "ModelRegistry":
+    from models.registry.packaged import open_registry
+
+    return open_registry(load_settings().home)
+
+
+def _plain(version: "ModelVersion") -> dict[str, object]:
     return {
         "model": version.model,
         "version": version.version,
@@ -77,7 +84,7 @@ def _plain(version: ModelVersion) -> dict[str, object]:
     }
 
 
-def _table(versions: list[ModelVersion]) -> Table:
+def _table(versions: list["ModelVersion"]) -> Table:
     table = Table()
     for column in ("model", "version", "aliases", "created", "made by"):
         table.add_column(column)

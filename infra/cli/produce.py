@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 from rich.console import Group
@@ -13,8 +13,9 @@ from core.events import STREAM_EVENTS
 from core.settings import load_settings
 from infra.cli.output import EXIT_FAILED, OutputFormat, OutputOption, emit, errors, progress_console
 from infra.cli.running import BrokerOption, bootstrap_of
-from storage.log.producer import KafkaPublisher
-from streams.produce import ProduceSummary, partition_count, produce
+
+if TYPE_CHECKING:
+    from streams.produce import ProduceSummary
 
 SHOWN_ERRORS = 20
 
@@ -32,6 +33,9 @@ def produce_command(
     A line that is not a valid event is named and left out; then, or when a record is not acknowledged, the exit code
     is 1. Example: `riverlight produce interactions clicks.jsonl --frame 100`
     """
+    from storage.log.producer import KafkaPublisher
+    from streams.produce import partition_count, produce
+
     console = progress_console()
     with errors():
         settings = load_settings()
@@ -64,7 +68,7 @@ def _open(file: Path) -> BinaryIO:
         raise InvalidInput(f"{file}: {error.strerror}") from error
 
 
-def _text(summary: ProduceSummary) -> Group:
+def _text(summary: "ProduceSummary") -> Group:
     rate = summary.events / summary.duration_s if summary.duration_s else 0.0
     head = (
         f"{summary.events:,} events in {summary.records:,} records to {summary.topic} "

@@ -3,13 +3,11 @@
 import time
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from core.errors import RiverlightError, Unavailable
 from core.settings import Settings
 from infra.cli.output import NotRunning
-from infra.supervisor.control import status
 
 BrokerOption = Annotated[
     str | None, typer.Option("--broker", help="Bootstrap servers, host:port. Default: the running system's.")
@@ -40,6 +38,8 @@ def call(settings: Settings, method: str, path: str, *, timeout_s: float = 120.0
         Unavailable: it did not answer.
         RiverlightError: it refused, with its reason.
     """
+    import httpx
+
     try:
         response = httpx.request(method, api_url(settings) + path, timeout=timeout_s, **arguments)
     except httpx.TransportError as error:
@@ -62,6 +62,8 @@ def call_until_done(settings: Settings, path: str, *, timeout_s: float = 600.0) 
 
 
 def _urls(settings: Settings) -> dict[str, str]:
+    from infra.supervisor.control import status
+
     found = status(settings.home)
     if not found.running:
         raise NotRunning(f"nothing is running in {found.home}; start it with: riverlight up --detach")
