@@ -4,20 +4,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
 from rich.table import Table
 
 from core import topics
 from core.settings import Settings, load_settings
-from infra import doctor
-from infra.broker import capabilities
-from infra.broker.embedded import EmbeddedBroker, embedded_version
-from infra.broker.jars import kafka_version
-from infra.broker.kafka import KafkaBroker
-from infra.cli import system_view
 from infra.cli.output import (
     EXIT_FAILED,
     EXIT_NOT_RUNNING,
@@ -28,11 +21,13 @@ from infra.cli.output import (
     progress_console,
 )
 from infra.cli.running import BrokerOption, bootstrap_of
-from infra.ports import free_port
-from infra.runtime import RuntimeState
-from infra.supervisor import control
-from infra.supervisor.supervisor import Show
-from storage.log.admin import TopicChange, TopicDescription, apply_topics, describe_topics
+
+if TYPE_CHECKING:
+    from infra.broker.capabilities import Capabilities
+    from infra.doctor import Finding
+    from infra.runtime import RuntimeState
+    from infra.supervisor.supervisor import Show
+    from storage.log.admin import TopicChange, TopicDescription
 
 topics_app = typer.Typer(no_args_is_help=True, help="The declared Kafka topics.")
 
@@ -81,6 +76,9 @@ def up_command(
 
     * `RIVERLIGHT_HTTP__PORT=9000 riverlight up -d` (another port)
     """
+    from infra.cli import system_view
+    from infra.supervisor import control
+
     with errors():
         settings = _settings(broker)
         with _live(quiet=output is OutputFormat.json) as show:
@@ -101,6 +99,8 @@ def down_command(output: OutputOption = OutputFormat.text) -> None:
 
     Example: `riverlight down`
     """
+    from infra.supervisor import control
+
     with errors():
         stopped = control.down(load_settings().home)
         text = "stopped" if stopped.was_running else "nothing was running"
@@ -120,6 +120,9 @@ def status_command(output: OutputOption = OutputFormat.text) -> None:
 
     * `riverlight status -o json | jq -r .urls.http`
     """
+    from infra.cli import system_view
+    from infra.supervisor import control
+
     with errors():
         found = control.status(load_settings().home)
         emit(found, system_view.status(found), output)
@@ -143,6 +146,9 @@ def doctor_command(
 
     * `riverlight doctor --fix` (fetches the Kafka jars, Prometheus and Redis below the home folder; installs nothing)
     """
+    from infra import doctor
+    from infra.cli import system_view
+
     with errors():
         settings = load_settings()
         found = doctor.examine(settings)
@@ -170,6 +176,8 @@ def topics_apply_command(
 
     * `riverlight topics apply --broker kafka.example.org:9092`
     """
+    from storage.log.admin import apply_topics
+
     with errors():
         settings = load_settings()
         changes = apply_topics(_broker(settings, broker), topics.ALL, settings.broker, dry_run=dry_run)
@@ -182,6 +190,8 @@ def topics_list_command(broker: BrokerOption = None, output: OutputOption = Outp
 
     Example: `riverlight topics list`
     """
+    from storage.log.admin import describe_topics
+
     with errors():
         described = describe_topics(_broker(load_settings(), broker))
         emit(described, _topics(described), output)
@@ -225,6 +235,8 @@ def conformance_command(
 
     * `riverlight conformance --broker kafka.example.org:9092`
     """
+    from infra.broker import capabilities
+
     console = progress_console()
 
     def report(line: str) -> None:
@@ -243,7 +255,13 @@ def conformance_command(
             raise typer.Exit(EXIT_FAILED)
 
 
-def _examine_local(settings: Settings, report: Callable[[str], None]) -> list[capabilities.Capabilities]:
+def _examine_local(settings: Settings, report: Callable[[str], None]) -> list["Capabilities"]:
+    from infra.broker import capabilities
+    from infra.broker.embedded import EmbeddedBroker, embedded_version
+    from infra.broker.jars import kafka_version
+    from infra.broker.kafka import KafkaBroker
+    from infra.ports import free_port
+
     libs = settings.home.resolve() / "kafka" / "libs"
     with tempfile.TemporaryDirectory(prefix="riverlight-conformance-") as name:
         folder = Path(name)
@@ -267,8 +285,12 @@ def _broker(settings: Settings, broker: str | None) -> str:
 
 
 @contextmanager
-def _live(*, quiet: bool) -> Iterator[Show]:
+def _live(*, quiet: bool) -> Iterator["Show"]:
     """Show the processes while they start: a live table on a terminal, lines elsewhere, nothing when `quiet`."""
+    from rich.live import Live
+
+    from infra.cli import system_view
+
     console = progress_console()
     if quiet:
         yield lambda state, message: None
@@ -279,11 +301,13 @@ def _live(*, quiet: bool) -> Iterator[Show]:
             yield lambda state, message: live.update(system_view.starting(state), refresh=True)
 
 
-def _as_lines(write: Callable[[str], None]) -> Show:
+def _as_lines(write: Callable[[str], None]) -> "Show":
     """Return a view that writes a line for each change, and the addresses once everything is ready."""
+    from infra.cli import system_view
+
     seen: dict[str, str] = {}
 
-    def show(state: RuntimeState, message: str) -> None:
+    def show(state: "RuntimeState", message: str) -> None:
         if not seen:
             write(str(system_view.broker(state.broker)))
         for process in state.processes:
@@ -303,7 +327,7 @@ def _as_lines(write: Callable[[str], None]) -> Show:
     return show
 
 
-def _plain(finding: doctor.Finding) -> dict[str, Any]:
+def _plain(finding: "Finding") -> dict[str, Any]:
     return {
         "name": finding.name,
         "level": finding.level,
@@ -314,14 +338,14 @@ def _plain(finding: doctor.Finding) -> dict[str, Any]:
     }
 
 
-def _changes(changes: list[TopicChange]) -> Table:
+def _changes(changes: list["TopicChange"]) -> Table:
     table = Table("topic", "action", "detail")
     for change in changes:
         table.add_row(change.topic, change.action, change.detail)
     return table
 
 
-def _topics(described: list[TopicDescription]) -> Table:
+def _topics(described: list["TopicDescription"]) -> Table:
     table = Table("topic", "partitions", "replicas", "clean-up", "retention")
     for topic in described:
         retention_ms = int(topic.config.get("retention.ms", "-1"))
