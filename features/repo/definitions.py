@@ -6,6 +6,7 @@ Feast stores their code pickled in the registry.
 
 from datetime import timedelta
 
+import features.feast_without_torch  # noqa: F401  # isort: skip  # before Feast: see there
 from feast import Entity, FeatureView, Field, FileSource, PushSource
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
