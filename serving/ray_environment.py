@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.settings import Settings
 
-_MAX_FOLDER = 60  # characters; Ray and HAProxy put unix sockets below, whose paths may have 107
+_MAX_FOLDER = 40  # characters; of the 107 a unix socket may have, Ray takes 64 below it (session, pid, plasma_store)
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
