@@ -5,6 +5,7 @@
 
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -189,6 +190,8 @@ def _shut_down(settings: Settings) -> None:
     if settings.serving.ray_address is None:
         ray.shutdown()
         _end_haproxy(short_folder(settings.home, "haproxy"))
+        for name in ("ray", "haproxy"):  # sockets, sessions of Ray with their logs: of no use after the end
+            shutil.rmtree(short_folder(settings.home, name), ignore_errors=True)
 
 
 def _end_haproxy(folder: Path) -> None:

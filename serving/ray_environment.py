@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.settings import Settings
 
-_MAX_FOLDER = 40  # characters; of the 107 a unix socket may have, Ray takes 64 below it (session, pid, plasma_store)
+_MAX_FOLDER = 27  # characters; of the 97 that HAProxy allows a socket, 70 are below it (Serve names folder and file)
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
@@ -55,7 +55,7 @@ def short_folder(home: Path, name: str) -> Path:
     folder = home.resolve() / "run" / name
     if len(str(folder)) > _MAX_FOLDER:
         digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"riverlight-{digest}"
+        folder = Path(tempfile.gettempdir()) / f"rl-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
