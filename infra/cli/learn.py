@@ -1,13 +1,18 @@
 """`riverlight train` and `riverlight evaluate`."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from shutil import rmtree
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
 
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
+
+if TYPE_CHECKING:
+    from infra.clicked_pairs import ClickedPairs
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model and register it.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside its baseline.")
@@ -24,6 +29,12 @@ def train_visual_search_command(
         Path | None,
         typer.Option(help="CSV with columns query, clicked, position: images people clicked, weighted by position."),
     ] = None,
+    from_clicks: Annotated[
+        bool, typer.Option("--from-clicks", help="Learn from the archived clicks on the answers of this system, too.")
+    ] = False,
+    min_clicks: Annotated[
+        int, typer.Option(min=1, help="With --from-clicks: fewer usable clicks than this are refused.")
+    ] = 20,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pairs, at most.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=2, help="Pairs in a batch; the others are the negatives.")
@@ -38,8 +49,14 @@ def train_visual_search_command(
 ) -> None:
     """Train the image encoder with a contrastive loss, measure it beside the frozen baseline, and register it.
 
-    Positives are pairs of one concept in two styles, two augmented views of one image, and clicks. Example:
-    `riverlight data install emoji && riverlight train visual-search --epochs 4`
+    Positives are pairs of one concept in two styles, two augmented views of one image, and clicks, weighted against
+    position bias. docs/how-to/train.md
+
+    Examples:
+
+    * `riverlight data install emoji && riverlight train visual-search --epochs 4`
+
+    * `riverlight train visual-search --from-clicks --promote` (the system may run meanwhile)
     """
     from models.registry.packaged import open_registry
     from models.visual_search.clicks import read_clicks
@@ -49,18 +66,38 @@ def train_visual_search_command(
 
     changes = {"epochs": epochs, "batch_size": batch_size, "tune_blocks": tune_blocks, "seed": seed}
     chosen = {name: value for name, value in changes.items() if value is not None}
-    with errors(), progress_bar(progress_console()) as report:
-        home = load_settings().home
+    datasets = tuple(dataset or ("emoji",))
+    options = [
+        *(f"--dataset {name}" for name in dataset or ()),
+        *(["--from-clicks"] if from_clicks else []),
+        *(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items()),
+    ]
+    console = progress_console()
+    with errors(), ExitStack() as stack:
+        settings = load_settings()
+        home = settings.home
+        folder = out or home / "training" / MODEL
+        pairs = read_clicks(clicks) if clicks else []
+        clicked = None
+        if from_clicks:
+            from infra.clicked_pairs import clicked_pairs
+
+            # People's images: they stay for the training only. Always the same folder, so that a resumed run matches.
+            images = folder / "clicked-images"
+            stack.callback(rmtree, images, ignore_errors=True)
+            with console.status("collecting clicks"):
+                clicked = clicked_pairs(settings, images, datasets=datasets, minimum=min_clicks)
+            console.print(_clicked_text(clicked))
+            pairs += clicked.pairs
+        report = stack.enter_context(progress_bar(console))
         trained = train_visual_search(
             home,
-            out or home / "training" / MODEL,
+            folder,
             TrainSettings(**chosen),
-            datasets=tuple(dataset or ("emoji",)),
-            clicks=read_clicks(clicks) if clicks else (),
+            datasets=datasets,
+            clicks=pairs,
             resume=resume,
-            command=" ".join(
-                ["riverlight train visual-search", *(f"--{k.replace('_', '-')} {v}" for k, v in chosen.items())]
-            ),
+            command=" ".join(["riverlight train visual-search", *options]),
             report=report,
         )
         version = open_registry(home).register(MODEL, trained.folder, alias="champion" if promote else None)
@@ -70,6 +107,7 @@ def train_visual_search_command(
             "model": MODEL,
             "version": version.version,
             "folder": version.folder,
+            "clicks": clicked.as_dict() if clicked else None,
             "evaluation": trained.evaluation.as_dict(),
         },
         Group(*evaluation_tables(trained.evaluation), f"\nRegistered {version.label}. {serving}"),
@@ -108,3 +146,10 @@ def evaluate_visual_search_command(
         encoder = load_encoder(encoder_settings, open_registry(settings.home))
         evaluation = evaluate_visual_search(encoder, settings.home, judgements=judgements, report=report)
     emit(evaluation.as_dict(), Group(*evaluation_tables(evaluation)), output)
+
+
+def _clicked_text(clicked: "ClickedPairs") -> str:
+    left_out = ", ".join(f"{count} {reason}" for reason, count in clicked.left_out.items())
+    return f"{len(clicked.pairs)} of {clicked.clicks} archived clicks teach, of {clicked.users} users" + (
+        f" (left out: {left_out})" if left_out else ""
+    )

@@ -84,7 +84,7 @@ def test_a_training_set_says_how_many_rows_were_clicked_and_leaves_out_what_is_t
 def test_an_archive_without_old_enough_impressions_is_said_so(home: Path) -> None:
     archive_interactions(home)
     result = RUNNER.invoke(app, ["features", "training-set", "--since", "2999-01-01"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--attribution-minutes" in result.output
 
 
