@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.settings import FeatureSettings
-from features.interactions import VIEW_IDS, Counts, LocatedEvent, counts_of, is_late, to_us
+from features.interactions import SURFACE_ID, VIEW_IDS, Counts, LocatedEvent, counts_of, is_late, surface_of, to_us
 from features.schema import BUCKET_WIDTHS_US, DAY_US
 from features.state import BucketKey, EntityKey, FeatureState
 
@@ -105,8 +105,11 @@ class _Batch:
         self.new_ids[digest] = day
         self.applied += 1
         self._count(_USER, event.data.user_id, time_us, counts)
+        self._touch(_USER, event.data.user_id, time_us)
         if event.data.item_id is not None:
             self._count(_ITEM, event.data.item_id, time_us, counts)
+            self._touch(_ITEM, event.data.item_id, time_us)
+        self._count(SURFACE_ID, surface_of(event), time_us, counts)
 
     def _count(self, view: int, entity: str, time_us: int, counts: Counts) -> None:
         for width, width_us in enumerate(BUCKET_WIDTHS_US):
@@ -118,5 +121,7 @@ class _Batch:
                 bucket[0] += counts[0]
                 bucket[1] += counts[1]
                 bucket[2] += counts[2]
+
+    def _touch(self, view: int, entity: str, time_us: int) -> None:
         if time_us > self.newest_us.get((view, entity), -1):
             self.newest_us[view, entity] = time_us

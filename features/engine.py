@@ -7,7 +7,8 @@ windows changed because time passed.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,27 @@ import numpy as np
 from core.clock import Clock
 from core.settings import FeatureSettings
 from features.counting import ApplyResult, Limits, count
-from features.interactions import VIEW_IDS, LocatedEvent, to_us
+from features.interactions import OTHER_SURFACE, SURFACE_ID, SURFACES, VIEW_IDS, LocatedEvent, to_us
 from features.locks import file_lock, hold_shared
-from features.schema import BY_NAME, DAY_US
-from features.state import Buckets, Claim, FeatureState
+from features.schema import BY_NAME, DAY_US, WINDOWS
+from features.state import Buckets, Claim, FeatureState, feature_folder
 from features.transforms.windows import bucket_sums, features, next_change_us, oldest_starts_us
 
 if TYPE_CHECKING:
     from features.online import OnlineStore
 
 _VIEWS = {number: BY_NAME[name] for name, number in VIEW_IDS.items()}
+
+
+@dataclass(frozen=True)
+class SurfaceTotals:
+    """What happened on one surface in one trailing window."""
+
+    surface: str
+    window: str  # day, week, month
+    impressions: int
+    clicks: int
+    time_spent_s: float
 
 
 class FeatureEngine:
@@ -36,10 +48,17 @@ class FeatureEngine:
     """
 
     def __init__(
-        self, folder: Path, state: FeatureState, online: "OnlineStore", settings: FeatureSettings, clock: Clock
+        self,
+        folder: Path,
+        state: FeatureState,
+        connect: Callable[[], "OnlineStore"],
+        settings: FeatureSettings,
+        clock: Clock,
     ) -> None:
+        """`connect` opens the online store; it is called when the store is first needed, or by `connect()`."""
         self._state = state
-        self._online = online
+        self._connect = connect
+        self._online: OnlineStore | None = None
         self._clock = clock
         self._limits = Limits.of(settings)
         self._ttl_us = round(settings.ttl_days * DAY_US)
@@ -49,23 +68,33 @@ class FeatureEngine:
 
     @classmethod
     def open(cls, home: Path, settings: FeatureSettings, clock: Clock) -> "FeatureEngine":
-        """Open state and online store under `home`.
+        """Open the state under `home`; counting can begin at once, the online store is opened by the first push.
 
         What a crash left unpushed is pushed by the first `flush`.
 
         Raises:
-            Unavailable: the online store cannot be reached, or a rebuild is running.
+            Unavailable: a rebuild is running.
             IntegrityError: the state file is damaged or from a newer release.
         """
-        from features.online import OnlineStore, feature_folder  # imports Feast, which takes seconds
+
+        def connect() -> "OnlineStore":
+            from features.online import OnlineStore  # imports Feast, which takes seconds
+
+            return OnlineStore.open(home, settings)
 
         folder = feature_folder(home)
-        online = OnlineStore.open(home, settings)
-        return cls(folder, FeatureState.open(folder / "state.db"), online, settings, clock)
+        return cls(folder, FeatureState.open(folder / "state.db"), connect, settings, clock)
+
+    def connect(self) -> None:
+        """Open the online store, if it is not open yet. Raises Unavailable when it cannot be reached."""
+        with self._threads:
+            if self._online is None:
+                self._online = self._connect()
 
     def close(self) -> None:
         """Close state and online store; nothing is pushed."""
-        self._online.close()
+        if self._online is not None:
+            self._online.close()
         self._state.close()
         self._in_use.close()
 
@@ -87,6 +116,7 @@ class FeatureEngine:
         Raises:
             Unavailable: the online store did not answer; what was not pushed stays dirty.
         """
+        self.connect()
         pushed = 0
         with self._threads, file_lock(self._push_lock):
             # What becomes dirty meanwhile is left to the next call, so that this one ends.
@@ -110,7 +140,9 @@ class FeatureEngine:
             Unavailable: as `flush`.
         """
         now_us = to_us(self._clock.now())
-        due = self._state.mark_due(now_us, oldest_starts_us(now_us), now_us - self._ttl_us)
+        oldest_us = oldest_starts_us(now_us)
+        due = self._state.mark_due(now_us, oldest_us, now_us - self._ttl_us)
+        self._state.forget_totals(SURFACE_ID, oldest_us)
         self.flush()
         return due
 
@@ -118,11 +150,26 @@ class FeatureEngine:
         """Return how many entities wait to be pushed."""
         return self._state.dirty_count()
 
+    def surfaces(self) -> list[SurfaceTotals]:
+        """Return what happened on every known surface, per window: the online metrics."""
+        now_us = to_us(self._clock.now())
+        names, buckets = self._state.totals(SURFACE_ID)
+        as_of = np.full(len(names), now_us, np.int64)
+        sums = bucket_sums(buckets.group, buckets.width_us, buckets.start_us, buckets.counts, as_of).tolist()
+        nothing = [(0, 0, 0)] * len(WINDOWS)
+        found = dict(zip(names, sums, strict=True))
+        return [
+            SurfaceTotals(surface, window.name, impressions, clicks, time_spent_ms / 1000)
+            for surface in (*SURFACES, OTHER_SURFACE)
+            for window, (impressions, clicks, time_spent_ms) in zip(WINDOWS, found.get(surface, nothing), strict=True)
+        ]
+
     def positions(self) -> dict[tuple[str, int], tuple[str, int]]:
         """Return `{(topic, partition): (epoch, last applied offset)}`."""
         return self._state.fences()
 
     def _push(self, claims: Sequence[Claim], buckets: Buckets) -> None:
+        assert self._online is not None  # `flush` has connected
         as_of = np.array([claim.as_of_us for claim in claims], np.int64)
         sums = bucket_sums(buckets.group, buckets.width_us, buckets.start_us, buckets.counts, as_of)
         rows = features(sums)

@@ -8,6 +8,13 @@ from features.schema import ITEM_STATS, USER_STATS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+#: Where items are shown. A closed set, so that what is counted per surface stays small whatever producers write.
+SURFACES = ("visual_search", "video_search", "home", "related", "profile", "feed")
+OTHER_SURFACE = "other"
+
+#: The number of the per-surface totals in stored state: counted with the views, but not rows of the online store.
+SURFACE_ID = 2
+
 #: Views by the number they have in stored state; only ever appended to.
 VIEW_IDS = {ITEM_STATS.name: 0, USER_STATS.name: 1}
 
@@ -55,6 +62,11 @@ def counts_of(event: InteractionEvent) -> Counts | None:
             return (0, 0, round(data.value.seconds * 1000))
         case _:
             return None
+
+
+def surface_of(event: InteractionEvent) -> str:
+    """Return the surface that an event counts for: its own where that is a known one."""
+    return event.data.surface if event.data.surface in SURFACES else OTHER_SURFACE
 
 
 def is_late(time_us: int, arrived_us: int, max_lateness_us: int) -> bool:

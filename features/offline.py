@@ -23,6 +23,7 @@ from features.archive import write_parquet
 from features.history import Points, counted_events, points
 from features.interactions import to_us
 from features.schema import AS_OF, VIEWS, WINDOW_FEATURES, WINDOWS, View
+from features.state import feature_folder
 from features.transforms.windows import Ints, features, window_sums
 
 _ENTITIES_PER_CALL = 2_000
@@ -46,8 +47,7 @@ def build_history(home: Path, archive: Path, settings: FeatureSettings, *, until
         archive: the folder that `ArchiveWriter` writes to.
         until: rows later than this (windows that have yet to change) are left out.
     """
-    from features.online import feature_folder  # imports Feast, which takes seconds
-    from features.repo.definitions import offline_path
+    from features.repo.definitions import offline_path  # imports Feast, which takes seconds
 
     events = [event for _, event in counted_events(archive, settings)]
     rows: dict[str, int] = {}

@@ -26,15 +26,11 @@ from features.interactions import from_us
 from features.locks import file_lock
 from features.repo.definitions import PROJECT, definitions
 from features.schema import AS_OF, VIEWS, View
+from features.state import feature_folder
 from features.transforms.windows import Floats, Ints
 
 _READ_CHUNK = 500
 _REDIS_TIMEOUT_S = 2
-
-
-def feature_folder(home: Path) -> Path:
-    """Return the folder under the home that holds all of the feature state and Feast's files."""
-    return home.resolve() / "features"
 
 
 def open_feast(home: Path, settings: FeatureSettings) -> FeatureStore:

@@ -16,7 +16,7 @@ from features.history import counted_events
 from features.interactions import LocatedEvent, to_us
 from features.locks import hold_exclusive
 from features.schema import DAY_US
-from features.state import FeatureState
+from features.state import FeatureState, feature_folder
 from features.transforms.windows import oldest_starts_us
 
 _BATCH = 5_000
@@ -51,8 +51,6 @@ def rebuild(
         Unavailable: a worker is using the state, or the online store does not answer.
         IntegrityError: the archive is behind the old state, and `allow_behind` is not set.
     """
-    from features.online import feature_folder  # imports Feast, which takes seconds
-
     folder = feature_folder(home)
     path, fresh = folder / "state.db", folder / "state.rebuild.db"
     topic = topics.INTERACTIONS.name

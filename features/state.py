@@ -68,6 +68,11 @@ class Buckets:
     counts: Ints  # (n, len(COUNTS))
 
 
+def feature_folder(home: Path) -> Path:
+    """Return the folder under the home that holds all of the feature state and Feast's files."""
+    return home.resolve() / "features"
+
+
 class FeatureState:
     """Bucketed counts with their fences. Safe for threads; processes take turns by SQLite's locks."""
 
@@ -239,6 +244,24 @@ class FeatureState:
                 "DELETE FROM dirty WHERE NOT EXISTS"
                 " (SELECT 1 FROM counts c WHERE c.view = dirty.view AND c.entity = dirty.entity)"
             )
+
+    def forget_totals(self, view: int, oldest_start_us: Sequence[int]) -> None:
+        """Drop buckets older than any window holds (one start per bucket width) of a view that is never pushed."""
+        with self.transaction():
+            for width, start_us in enumerate(oldest_start_us):
+                self._db.execute(
+                    "DELETE FROM counts WHERE view = ? AND width = ? AND start_us < ?", (view, width, start_us)
+                )
+
+    def totals(self, view: int) -> tuple[list[str], Buckets]:
+        """Return the entities of a view that is never pushed, and their buckets (`group` is the place in the list).
+
+        For views of few entities: all of it is read.
+        """
+        with self._lock:
+            rows = self._db.execute("SELECT DISTINCT entity FROM counts WHERE view = ?", (view,)).fetchall()
+            entities = [entity for (entity,) in rows]
+            return entities, self._buckets([Claim(view, entity, 0, 0) for entity in entities])
 
     def dirty_count(self) -> int:
         """Return how many entities wait to be pushed."""

@@ -126,6 +126,32 @@ INTERACTIONS = Counter(
     owner="streams",
 )
 
+# Online metrics: what people do with the answers -----------------------------------------------------------------
+
+ONLINE_CTR = Gauge(
+    "riverlight_online_ctr_ratio",
+    "Clicks per impression over a trailing window, by the surface where things were shown. window: day, week, month.",
+    labels=("surface", "window"),
+    owner="streams",
+)
+ONLINE_TIME_SPENT = Gauge(
+    "riverlight_online_time_spent_seconds",
+    "Time spent with what was shown, over a trailing window. window: day, week, month.",
+    labels=("surface", "window"),
+    owner="streams",
+)
+ONLINE_TIME_PER_IMPRESSION = Gauge(
+    "riverlight_online_time_spent_per_impression_seconds",
+    "Average time spent with one thing that was shown, over a trailing window. window: day, week, month.",
+    labels=("surface", "window"),
+    owner="streams",
+)
+FEATURES_PENDING = Gauge(
+    "riverlight_features_pending_rows",
+    "Items and users whose features have changed and are not in the online store yet.",
+    owner="streams",
+)
+
 # Serving -----------------------------------------------------------------------------------------------------------
 
 REQUEST_SECONDS = Histogram(

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from core.errors import IntegrityError, Unavailable
+from core.events import InteractionEvent
 from core.settings import FeatureSettings
 from features.engine import FeatureEngine
+from features.interactions import SURFACES
 from features.locks import hold_exclusive
 from features.online import OnlineStore
 from features.reader import FeatureReader
@@ -270,3 +273,49 @@ def test_state_that_is_damaged_or_newer_is_refused_with_what_to_do(tmp_path: Pat
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(IntegrityError, match="rebuild"):
         FeatureState.open(path)
+
+
+def test_surfaces_are_totalled_per_window_and_unknown_ones_together(engine: FeatureEngine, clock: ManualClock) -> None:
+    def on(surface: str, kind: str, id: str, days: float = 0, seconds: float | None = None) -> InteractionEvent:
+        event = interaction(kind, id=id, time=START - timedelta(days=days), seconds=seconds)
+        return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, surface=surface))
+
+    events = [on("visual_search", "impression", f"shown-{n}") for n in range(4)]
+    events += [
+        on("visual_search", "click", "clicked"),
+        on("visual_search", "impression", "older", days=3),
+        on("visual_search", "watch", "watched", seconds=2.5),
+        on("home", "impression", "home"),
+        on("x" * 60, "impression", "unknown-1"),
+        on("y" * 60, "click", "unknown-2"),
+    ]
+    engine.apply(located(events))
+    engine.apply(located(events))
+    found = {(row.surface, row.window): (row.impressions, row.clicks, row.time_spent_s) for row in engine.surfaces()}
+    assert found["visual_search", "day"] == (4, 1, 2.5)
+    assert found["visual_search", "week"] == found["visual_search", "month"] == (5, 1, 2.5)
+    assert found["home", "day"] == (1, 0, 0)
+    assert found["other", "day"] == (1, 1, 0)
+    assert {surface for surface, _ in found} == {*SURFACES, "other"}
+    clock.advance(days=40)
+    assert {(row.impressions, row.clicks, row.time_spent_s) for row in engine.surfaces()} == {(0, 0, 0)}
+
+
+def test_counting_needs_no_online_store_and_the_first_push_opens_it(tmp_path: Path, clock: ManualClock) -> None:
+    opened: list[str] = []
+
+    def connect() -> OnlineStore:
+        opened.append("opened")
+        if len(opened) == 1:
+            raise Unavailable("not there yet")
+        return OnlineStore.open(tmp_path, SETTINGS)
+
+    engine = FeatureEngine(tmp_path, FeatureState.open(tmp_path / "state.db"), connect, SETTINGS, clock)
+    engine.apply(located([interaction()]))
+    assert opened == []
+    with pytest.raises(Unavailable):
+        engine.flush()
+    assert engine.pending() == 2
+    assert (engine.flush(), engine.flush()) == (2, 0)
+    assert opened == ["opened", "opened"]
+    engine.close()
