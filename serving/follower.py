@@ -10,18 +10,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from core.clock import Clock
 from core.entries import VERSION_HEADER, Version, decode_entry
 from core.errors import InvalidEvent, InvalidVector, Unavailable
-from core.ports import Hit, SearchFilter, StoredRecord
+from core.ports import StoredRecord
 from core.settings import IndexSettings
-from core.topics import INDEX_ENTRIES
 from models.index import LiveIndex, load_snapshot
 from monitoring.catalogue import (
     FRESHNESS,
@@ -32,8 +29,8 @@ from monitoring.catalogue import (
 )
 from monitoring.catalogue import INDEX_ENTRIES as ENTRIES_READ
 from monitoring.recorder import Recorder
-from storage.log.admin import topic_epoch
-from storage.log.reader import LogReader
+from serving.entry_log import EntryLog
+from serving.served_index import ServedIndex
 
 _log = structlog.get_logger(__name__)
 
@@ -43,65 +40,6 @@ _KEEP_EVERY_S = 5.0
 _BACKOFF_S = 1.0
 _VERIFY_TIMEOUT_S = 300.0
 _REBUILD_TIMEOUT_S = 300.0
-
-
-class EntryReader(Protocol):
-    """What the follower needs of a `LogReader`."""
-
-    def poll(self, max_records: int, timeout_s: float) -> list[StoredRecord]: ...
-
-    def positions(self) -> dict[int, int]: ...
-
-    def caught_up(self) -> bool: ...
-
-    def end_offsets(self) -> dict[int, int]: ...
-
-    def close(self) -> None: ...
-
-
-class EntryLog(Protocol):
-    """The log of index entries: which incarnation it is, and readers of it."""
-
-    def epoch(self) -> str: ...
-
-    def open(self, start: Mapping[int, int]) -> EntryReader: ...
-
-
-@dataclass(frozen=True)
-class KafkaEntryLog:
-    """`index.entries.v1` on a broker."""
-
-    bootstrap: str
-
-    def epoch(self) -> str:
-        return topic_epoch(self.bootstrap, INDEX_ENTRIES.name)
-
-    def open(self, start: Mapping[int, int]) -> EntryReader:
-        return LogReader(self.bootstrap, INDEX_ENTRIES.name, start=start)
-
-
-class ServedIndex:
-    """The index that searches use now. The follower replaces it when it had to build another from the beginning."""
-
-    def __init__(self, index: LiveIndex) -> None:
-        self.current = index
-        self.epoch = ""
-        self.positions: Mapping[int, int] = {}
-
-    def search(
-        self, vector: NDArray[np.float32], k: int, where: SearchFilter | None = None, *, exact: bool = False
-    ) -> list[Hit]:
-        """Search the index that is current now."""
-        return self.current.search(vector, k, where, exact=exact)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what identifies the state that a search saw: size, place in the log, model."""
-        return {
-            "items": len(self.current),
-            "model_version": self.current.model_version,
-            "epoch": self.epoch,
-            "positions": {str(partition): offset for partition, offset in sorted(self.positions.items())},
-        }
 
 
 @dataclass(frozen=True)

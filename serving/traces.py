@@ -6,42 +6,37 @@ answer is there. What waits to be written is bounded: a catalogue that is slow f
 
 import threading
 from collections import OrderedDict
-from datetime import timedelta
 
 import structlog
 
-from core.clock import Clock
 from core.errors import RiverlightError
 from storage.catalogue import Catalogue, TraceRecord
 
 _log = structlog.get_logger(__name__)
 
 _BATCH = 200
-_PRUNE_EVERY_S = 3600.0
 
 
 class TraceStore:
-    """Remembers traces for `keep_days`. Thread-safe; `start()` begins writing, `close()` writes what is left."""
+    """Remembers traces. Thread-safe; `start()` begins writing, `close()` writes what is left.
+
+    How long they are kept is up to `streams.housekeeping`.
+    """
 
     def __init__(
         self,
         catalogue: Catalogue,
-        clock: Clock,
         *,
         max_pending: int = 5_000,
         write_every_s: float = 0.5,
-        keep_days: float = 7.0,
     ) -> None:
         self._catalogue = catalogue
-        self._clock = clock
         self._max_pending = max_pending
         self._write_every_s = write_every_s
-        self._keep = timedelta(days=keep_days)
         self._pending: OrderedDict[str, TraceRecord] = OrderedDict()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._next_prune = 0.0
         self.lost = 0  # traces dropped because the catalogue did not keep up
 
     def start(self) -> None:
@@ -91,11 +86,5 @@ class TraceStore:
         while not self._stop.wait(self._write_every_s):
             try:
                 self.flush()
-                self._prune()
             except Exception:  # a writer that dies silently would lose every later trace
                 _log.exception("trace_writer_failed")
-
-    def _prune(self) -> None:
-        if self._clock.monotonic() >= self._next_prune:
-            self._next_prune = self._clock.monotonic() + _PRUNE_EVERY_S
-            self._catalogue.prune_traces(self._clock.now() - self._keep)

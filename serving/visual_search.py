@@ -27,8 +27,8 @@ from models.index import RecallSampler
 from monitoring.catalogue import SEARCH_REMOVED, SEARCH_RESULTS, SEARCH_SECONDS
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
-from serving.follower import ServedIndex
 from serving.reranking import Reranked, RerankRules, rerank
+from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import TraceRecord
 

@@ -17,10 +17,12 @@ from models.media.decoder import MediaDecoder
 from monitoring.catalogue import LIVE_RECALL
 from monitoring.recorder import Recorder
 from serving.collector import Collector
+from serving.entry_log import KafkaEntryLog
 from serving.exchange import Exchange
-from serving.follower import IndexFollower, KafkaEntryLog, ServedIndex
+from serving.follower import IndexFollower
 from serving.gateway.jobs import Jobs
 from serving.late_features import LateFeatures
+from serving.served_index import ServedIndex
 from serving.thumbnails import Thumbnails
 from serving.traces import TraceStore
 from serving.visual_search import VisualSearch
@@ -131,7 +133,7 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
         clock=clock,
     )
     follower.start()
-    traces = TraceStore(catalogue, clock)
+    traces = TraceStore(catalogue)
     traces.start()
     return GatewayDeps(
         http=settings.http,

@@ -11,7 +11,8 @@ from core.settings import IndexSettings
 from models.index import LiveIndex
 from monitoring.catalogue import FRESHNESS
 from monitoring.recorder import Recorder
-from serving.follower import IndexFollower, ServedIndex
+from serving.follower import IndexFollower
+from serving.served_index import ServedIndex
 from tests.fakes.entry_log import MemoryEntryLog
 
 DIM, MODEL = 8, "visual-search/1"

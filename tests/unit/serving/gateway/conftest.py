@@ -32,9 +32,10 @@ from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
 from monitoring.recorder import Recorder
-from serving.follower import IndexFollower, ServedIndex
+from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
+from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from storage.objects import open_object_store
@@ -181,7 +182,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             served=served, log=log, folder=tmp_path / "index", settings=settings, recorder=recorder, clock=clock
         )
         follower.start()
-        traces = TraceStore(catalogue, clock)
+        traces = TraceStore(catalogue)
         traces.start()
         deps = GatewayDeps(
             http=shape.http,

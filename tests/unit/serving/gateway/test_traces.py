@@ -118,7 +118,7 @@ def item(item_id: str, state: str = "active") -> Item:
 
 
 def test_traces_that_cannot_be_written_are_bounded_and_the_loss_is_counted(world):
-    store = TraceStore(world.deps.catalogue, SystemClock(), max_pending=3)
+    store = TraceStore(world.deps.catalogue, max_pending=3)
     for n in range(5):
         store.record(TraceRecord(f"{n:032x}", "visual_search", SystemClock().now(), {}))
     assert store.lost == 2
