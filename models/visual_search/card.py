@@ -36,7 +36,8 @@ network before training, 160 px), whitened on training images, and at 224 px.
 {tables}
 ## Weaknesses
 
-- Trained on small drawings on white. On photographs expect what the `stamps` tasks show, not what the emoji tasks show.
+- Trained on small drawings on white. On photographs expect what the `stamps` tasks show, not what the emoji tasks show;
+  where a task's gain lies below zero, the frozen network is the better choice for pictures like that.
 - It looks at shape and colour; it does not read text, count things, or tell flags apart that differ in a detail.
 - No mirrored pictures were trained on: mirrored copies are found by likeness only.
 - A cosine similarity is not a probability. Choose a cut-off from your own data (`riverlight evaluate visual-search
