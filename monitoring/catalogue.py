@@ -119,6 +119,12 @@ CONSUMER_LAG = Gauge(
 OUTBOX_PENDING = Gauge(
     "riverlight_stream_outbox_pending_records", "Records in the outbox that are not yet in the log.", owner="streams"
 )
+PRUNED = Counter(
+    "riverlight_catalogue_pruned_rows",
+    "Rows that daily housekeeping removed. table: inbox, traces.",
+    labels=("table",),
+    owner="streams",
+)
 INTERACTIONS = Counter(
     "riverlight_interactions",
     "Interactions counted, by kind and surface (surfaces outside the known set count as other).",

@@ -27,6 +27,7 @@ from streams import agents as all_agents
 from streams.agent import EXIT_RESTART, Pump
 from streams.app import create_app, group_id
 from streams.dependencies import StreamDeps
+from streams.housekeeping import Housekeeping
 from streams.outbox_relay import OutboxRelay
 from streams.progress import Snapshot, Watchdog
 
@@ -121,6 +122,9 @@ class Worker:
             stack.push_async_callback(embeddings.aclose)
             deps.catalogue, deps.embeddings = catalogue, embeddings
             deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)
+            deps.background.append(
+                Housekeeping(catalogue, self.recorder, clock, settings.catalogue, settings.features).run
+            )
         if "interactions" in self._agents:
             from features.engine import FeatureEngine
 
