@@ -20,6 +20,9 @@ OPERATIONS = [
     ("/v1/traces/{trace_id}", "GET"),
     ("/v1/features/items/{item_id}", "GET"),
     ("/v1/index", "GET"),
+    ("/v1/index/verify", "POST"),
+    ("/v1/index/rebuild", "POST"),
+    ("/v1/index/snapshot", "POST"),
 ]
 
 
