@@ -157,6 +157,29 @@ OVERVIEW = Dashboard(
                 ),
             ),
         ),
+        Row(
+            "Used",
+            (
+                Panel(
+                    "Click-through rate",
+                    "Clicks per impression in the trailing day, by surface.",
+                    "percentunit",
+                    ((f'max by (surface) ({m.ONLINE_CTR.name}{{window="day"}})', "{{surface}}"),),
+                ),
+                Panel(
+                    "Time spent",
+                    "Average per thing shown, in the trailing day, by surface.",
+                    "s",
+                    ((f'max by (surface) ({m.ONLINE_TIME_PER_IMPRESSION.name}{{window="day"}})', "{{surface}}"),),
+                ),
+                Panel(
+                    "Features waiting",
+                    "Items and users whose features changed and are not in the online store yet.",
+                    "short",
+                    ((f"sum({m.FEATURES_PENDING.name})", "pending"),),
+                ),
+            ),
+        ),
     ),
 )
 
