@@ -1,159 +1,318 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const USER = "console-" + (sessionStorage.user ||= crypto.randomUUID());
-let chosen = null; // the file that is being looked for
-let traceId = null;
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const USER = (sessionStorage.user ||= "console-" + newId());
+const REFRESH_MS = 5000;
+const FOUND_WITHIN_MS = 15000;
+const FATES = {
+  gone: "deleted meanwhile", changed: "its image was replaced meanwhile", hidden: "hidden", unsafe: "taken out by a verdict",
+  private: "private or unlisted", "blocked-region": "blocked in the viewer's region", "query-image": "the query itself",
+  "below-min-score": "not similar enough", duplicate: "the same image as", "near-duplicate": "almost the same image as",
+  "beyond-k": "enough better results",
+};
+const titles = new Map(); // what this page knows to call an item or media
+let query = null; // what the page shows the answer to: {mediaId} or {file}
+let answer = null;
+let asked = 0; // numbers the searches, so that an answer that is overtaken is dropped
 
-function say(text, bad = false) {
-  $("message").textContent = text;
-  $("message").className = bad ? "bad" : "";
-}
+// --- the API --------------------------------------------------------------------------------------------------------
 
 async function call(path, options) {
-  const answer = await fetch(path, options);
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail || answer.statusText);
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The API does not answer. Is the system running?");
+  }
+  const body = await response.json().catch(() => ({})); // what stands before the API may answer in its own words
+  if (!response.ok) throw new Error(body.detail || `The API answered ${response.status}.`);
   return body;
 }
 
 const post = (path, value) =>
   call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
 
+function postFile(path, file, fields = {}) {
+  const form = new FormData();
+  form.append("file", file);
+  for (const [name, value] of Object.entries(fields)) form.append(name, typeof value === "object" ? JSON.stringify(value) : value);
+  return call(path, { method: "POST", body: form });
+}
+
 function event(type, subject, data) {
-  return {
-    specversion: "1.0", id: crypto.randomUUID(), source: "console", type: "riverlight." + type,
-    time: new Date().toISOString(), subject, data,
-  };
+  return { specversion: "1.0", id: newId(), source: "console", type: "riverlight." + type, time: new Date().toISOString(), subject, data };
 }
 
 // What was shown and what was clicked goes the way everybody's events go.
-function report(kind, items) {
-  const events = items.map(([itemId, position]) => event("interaction." + kind, USER, {
-    user_id: USER, item_id: itemId, surface: "visual_search", position, trace_id: traceId, device: "console",
+async function report(kind, shown, traceId) {
+  if (!shown.length) return;
+  const events = shown.map(({ result, position }) => event("interaction." + kind, USER, {
+    user_id: USER, item_id: result.item_id, surface: "visual_search", position, trace_id: traceId, device: "console",
   }));
-  if (events.length) post("/v1/events/interactions", events).catch((error) => say("not counted: " + error.message, true));
+  try {
+    const { rejected } = await post("/v1/events/interactions", events);
+    if (rejected.length) throw new Error(rejected[0].error);
+  } catch (error) {
+    say(`This ${kind} was not counted: ${error.message}`, true);
+  }
 }
 
-function card(result, position) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "card";
-  const image = document.createElement("img");
-  image.src = "/v1/media/" + result.media_id;
-  image.alt = "";
-  image.loading = "lazy";
-  const label = document.createElement("span");
-  const score = document.createElement("b");
-  score.textContent = result.score.toFixed(3);
-  label.append(score, result.title || result.item_id);
-  button.append(image, label);
-  button.addEventListener("click", () => {
-    report("click", [[result.item_id, position]]);
-    searchStored(result.media_id);
-  });
-  return button;
-}
-
-function show(answer) {
-  traceId = answer.trace_id;
-  $("recent").hidden = true;
-  $("answer").hidden = false;
-  $("took").textContent = `${answer.results.length} in ${answer.took_ms.toFixed(1)} ms`;
-  $("results").replaceChildren(...answer.results.map(card));
-  $("nothing").hidden = answer.results.length > 0;
-  $("why").open = false;
-  $("trace").replaceChildren();
-  report("impression", answer.results.map((result, position) => [result.item_id, position]));
-}
+// --- search ---------------------------------------------------------------------------------------------------------
 
 function options() {
   const category = $("category").value.trim();
-  return { k: Number($("k").value) || 24, filters: category ? { category } : {} };
+  const chosen = { k: Number($("k").value) || 24, filters: category ? { category } : {} };
+  if ($("min-score").value) chosen.min_score = Number($("min-score").value);
+  return chosen;
 }
 
-async function guarded(what, work) {
-  say(what);
-  try { await work(); say(""); } catch (error) { say(error.message, true); }
-}
-
-function preview(source) {
-  $("query-image").src = source;
-  $("query-image").hidden = false;
-  $("drop-text").hidden = true;
-}
-
-function searchStored(mediaId) {
-  chosen = null;
+async function search(asks) {
+  const number = ++asked;
+  query = asks;
   $("upload").disabled = true;
-  preview("/v1/media/" + mediaId);
-  return guarded("searching…", async () => show(await post("/v1/search/images", { media_id: mediaId, ...options() })));
+  $("results").setAttribute("aria-busy", "true");
+  say("Searching…");
+  try {
+    const found = asks.file
+      ? await postFile("/v1/search/images", asks.file, options())
+      : await post("/v1/search/images", { media_id: asks.mediaId, ...options() });
+    if (number !== asked) return;
+    say("");
+    $("upload").disabled = !asks.file; // what could not be looked at could not be added either
+    show(found);
+  } catch (error) {
+    if (number !== asked) return;
+    showRecent();
+    say(error.message, true);
+  } finally {
+    if (number === asked) $("results").removeAttribute("aria-busy");
+  }
 }
 
 function searchFile(file) {
-  chosen = file;
-  $("upload").disabled = false;
+  if ($("query-image").src.startsWith("blob:")) URL.revokeObjectURL($("query-image").src);
   preview(URL.createObjectURL(file));
-  const { k, filters } = options();
-  const form = new FormData();
-  form.append("file", file);
-  form.append("k", k);
-  form.append("filters", JSON.stringify(filters));
-  return guarded("searching…", async () => show(await call("/v1/search/images", { method: "POST", body: form })));
+  history.pushState(null, "", "/console");
+  scrollTo(0, 0);
+  search({ file });
 }
 
-async function upload() {
-  await guarded("uploading…", async () => {
-    const form = new FormData();
-    form.append("file", chosen);
-    const media = await call("/v1/media", { method: "POST", body: form });
-    const itemId = "console-" + crypto.randomUUID();
-    await post("/v1/events/uploads", event("upload.created", itemId, {
-      item_id: itemId, owner_id: USER, kind: media.kind, media_id: media.media_id,
-      title: chosen.name.replace(/\.[^.]*$/, "").slice(0, 300), category: $("category").value.trim(),
-    }));
-  });
-  if (!$("message").className) say("uploaded; it can be found in a moment");
+// The address names the stored image that is searched for, so that Back works and an answer can be linked to.
+function followAddress() {
+  const mediaId = /^#like=([0-9a-f]{64})$/.exec(location.hash)?.[1];
+  if (!mediaId) {
+    asked++;
+    query = null;
+    preview("");
+    showRecent();
+    return say("");
+  }
+  preview("/v1/media/" + mediaId);
+  scrollTo(0, 0);
+  search({ mediaId });
+}
+
+function preview(source) {
+  if (source) $("query-image").src = source;
+  $("query-image").hidden = !source;
+  $("drop-text").hidden = Boolean(source);
+}
+
+// --- the page -------------------------------------------------------------------------------------------------------
+
+function say(text, bad = false) {
+  $("message").textContent = text;
+  $("message").className = bad ? "bad" : "";
+}
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function card(result, position) {
+  const name = result.title || result.item_id;
+  const score = result.score.toFixed(3);
+  titles.set(result.media_id, name).set(result.item_id, name);
+  const filled = element("i");
+  filled.style.width = Math.max(0, result.score) * 100 + "%";
+  const link = element("a", { className: "card", href: "/console#like=" + result.media_id, ariaLabel: `${name}, similarity ${score}` },
+    element("img", { src: "/v1/media/" + result.media_id, alt: "", loading: "lazy" }),
+    element("span", { className: "name", textContent: name, title: name }),
+    element("span", { className: "score" }, score, element("span", { className: "bar" }, filled)));
+  const { trace_id: traceId } = answer;
+  link.addEventListener("click", () => report("click", [{ result, position }], traceId));
+  return element("li", {}, link);
+}
+
+function show(found) {
+  answer = found;
+  const called = query.file ? query.file.name : titles.get(query.mediaId);
+  $("recent").hidden = true;
+  $("answer").hidden = false;
+  $("answer-title").textContent = called ? `Similar to ${called}` : "Similar images";
+  $("took").textContent = `${found.results.length} result${found.results.length === 1 ? "" : "s"} in ${found.took_ms.toFixed(0)} ms`;
+  $("results").replaceChildren(...found.results.map(card));
+  $("nothing").hidden = found.results.length > 0;
+  $("why").open = false;
+  $("candidates").replaceChildren();
+  $("why-not-answer").textContent = "";
+  if (document.activeElement === document.body) $("answer-title").focus({ preventScroll: true }); // what had it is gone
+  report("impression", found.results.map((result, position) => ({ result, position })), found.trace_id);
+}
+
+function showRecent() {
+  answer = null;
+  $("answer").hidden = true;
+  $("recent").hidden = false;
 }
 
 async function explain() {
-  if (!$("why").open || $("trace").childElementCount) return;
-  await guarded("", async () => {
-    const trace = await call("/v1/traces/" + traceId);
-    const table = document.createElement("table");
-    table.append(row("th", ["rank", "item", "score", "what became of it"]));
-    for (const one of trace.payload.candidates) {
-      const fate = one.position === null ? one.reason + (one.because_of ? " of " + one.because_of : "") : "result " + (one.position + 1);
-      table.append(row("td", [one.rank + 1, one.item_id, one.score.toFixed(4), fate], one.position === null ? "out" : ""));
-    }
-    const facts = document.createElement("p");
-    facts.textContent = `trace ${traceId} · model ${trace.payload.model_version} · ${trace.payload.index.items} items · cut-off ${trace.payload.rules.min_score}`;
-    $("trace").append(facts, table);
-  });
+  if (!$("why").open || $("candidates").childElementCount) return;
+  const { trace_id: traceId, results } = answer;
+  try {
+    const { payload } = await call("/v1/traces/" + traceId);
+    if (answer?.trace_id !== traceId) return;
+    const removed = payload.candidates.filter((one) => one.position === null);
+    const reasons = Map.groupBy ? Map.groupBy(removed, (one) => one.reason) : new Map();
+    const taken = [...reasons].map(([reason, those]) => `${those.length} ${FATES[reason] ?? reason}`);
+    $("why-summary").textContent = `${payload.candidates.length} candidates, ${results.length} shown`
+      + (taken.length ? `; removed: ${taken.join(", ")}` : "") + `. Least similarity ${payload.rules.min_score}.`;
+    const times = Object.entries(payload.stages_ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`);
+    $("why-trace").textContent =
+      [`trace ${traceId}`, payload.model_version, `${payload.index.items.toLocaleString("en")} items`, ...times].join(" · ");
+    $("candidates").replaceChildren(
+      element("thead", {}, row("th", ["Rank", "Item", "Similarity", "What became of it"])),
+      element("tbody", {}, ...payload.candidates.map(candidate)));
+  } catch (error) {
+    $("why-summary").textContent = error.message;
+  }
+}
+
+function candidate(one) {
+  const because = one.because_of ? " " + (titles.get(one.because_of) ?? one.because_of) : "";
+  const fate = one.position === null ? (FATES[one.reason] ?? one.reason) + because : `result ${one.position + 1}`;
+  const name = titles.has(one.item_id) ? `${titles.get(one.item_id)} (${one.item_id})` : one.item_id;
+  return row("td", [one.rank + 1, name, one.score.toFixed(4), fate], one.position === null ? "out" : "");
 }
 
 function row(tag, values, className = "") {
-  const line = document.createElement("tr");
-  line.className = className;
-  for (const value of values) {
-    const cell = document.createElement(tag);
-    cell.textContent = value;
-    line.append(cell);
-  }
-  return line;
+  return element("tr", { className }, ...values.map((value) => element(tag, { textContent: value, scope: tag === "th" ? "col" : "" })));
 }
 
-document.querySelectorAll("#recent .card").forEach((button) =>
-  button.addEventListener("click", () => searchStored(button.dataset.mediaId)));
-$("file").addEventListener("change", () => $("file").files[0] && searchFile($("file").files[0]));
+async function whyNot(submit) {
+  submit.preventDefault();
+  const itemId = $("why-not-item").value.trim();
+  try {
+    const { why } = await call(`/v1/traces/${answer.trace_id}?item_id=${encodeURIComponent(itemId)}`);
+    const score = why.score === null ? "" : ` (similarity ${why.score.toFixed(4)})`;
+    $("why-not-answer").textContent = `${itemId}: ${why.detail}${score}`;
+  } catch (error) {
+    $("why-not-answer").textContent = error.message;
+  }
+}
+
+// --- adding to the index --------------------------------------------------------------------------------------------
+
+async function upload() {
+  const { file } = query;
+  $("upload").disabled = true;
+  say("Adding…");
+  try {
+    const media = await postFile("/v1/media", file);
+    const itemId = "console-" + newId();
+    const sent = performance.now();
+    await post("/v1/events/uploads", event("upload.created", itemId, {
+      item_id: itemId, owner_id: USER, kind: media.kind, media_id: media.media_id,
+      title: file.name.replace(/\.[^.]*$/, "").slice(0, 300), category: $("category").value.trim(),
+    }));
+    say("Accepted; waiting until it can be found…");
+    await found(media.media_id, sent + FOUND_WITHIN_MS);
+    say(`Added. It could be found ${((performance.now() - sent) / 1000).toFixed(2)} s after it was sent.`);
+    refresh();
+  } catch (error) {
+    say(error.message, true);
+    $("upload").disabled = query?.file !== file;
+  }
+}
+
+async function found(mediaId, deadline) {
+  while (performance.now() < deadline) {
+    const seen = await post("/v1/search/images", { media_id: mediaId, k: 1, include_query: true, filters: { owner_id: USER } });
+    if (seen.results.some((result) => result.media_id === mediaId)) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error("It was accepted, but cannot be found yet. `riverlight status` tells whether the workers run.");
+}
+
+// --- the state of the index -----------------------------------------------------------------------------------------
+
+async function refresh() {
+  if (document.hidden) return;
+  try {
+    const [index, metrics] = await Promise.all([call("/v1/index"), fetch("/metrics").then((response) => response.text())]);
+    status(index.ready ? "live" : "catching up", index.ready ? "good" : "wait", index.log.problem);
+    $("index-items").textContent = (index.items - index.hidden).toLocaleString("en");
+    $("index-model").textContent = index.model_version;
+    $("freshness").textContent = freshness(metrics);
+  } catch (error) {
+    status("out of reach", "bad", error.message);
+  }
+}
+
+function status(text, className, why) {
+  Object.assign($("index-state"), { textContent: text, className, title: why });
+}
+
+// The smallest bucket that holds 95 of 100 uploads, of the histogram that the index follower keeps.
+function freshness(metrics) {
+  const buckets = [];
+  for (const line of metrics.split("\n")) {
+    if (!line.startsWith("riverlight_freshness_seconds_bucket{") || !line.includes('effect="searchable"')) continue;
+    if (line.includes('system="visual_search"')) buckets.push([/le="([^"]+)"/.exec(line)[1], Number(/\} (\S+)/.exec(line)[1])]);
+  }
+  const all = buckets.at(-1)?.[1];
+  if (!all) return "–";
+  const [bound] = buckets.find(([, count]) => count >= 0.95 * all);
+  return bound === "+Inf" ? `> ${Number(buckets.at(-2)[0])} s` : `≤ ${Number(bound)} s`;
+}
+
+// --- wiring ---------------------------------------------------------------------------------------------------------
+
+document.querySelectorAll("#recent .card").forEach(({ dataset }) =>
+  titles.set(dataset.mediaId, dataset.title).set(dataset.itemId, dataset.title));
+document.addEventListener("click", (click) => { // the address does not change, so nothing else would tell
+  const link = click.target.closest?.("a.card");
+  if (link && link.hash === location.hash) followAddress();
+});
+document.addEventListener("error", (failed) => { // hidden since the page was made
+  if (failed.target.matches?.(".card img")) failed.target.className = "gone";
+  if (failed.target === $("query-image")) preview("");
+}, true);
+addEventListener("hashchange", followAddress);
+$("file").addEventListener("change", () => {
+  const [file] = $("file").files;
+  if (file) searchFile(file);
+  $("file").value = ""; // the same file can be chosen again
+});
+for (const name of ["k", "min-score", "category"]) $(name).addEventListener("change", () => query && search(query));
 $("upload").addEventListener("click", upload);
-$("back").addEventListener("click", () => location.reload());
 $("why").addEventListener("toggle", explain);
-$("drop").addEventListener("keydown", (press) => { if (press.key === "Enter" || press.key === " ") $("file").click(); });
+$("why-not").addEventListener("submit", whyNot);
 for (const kind of ["dragover", "dragleave", "drop"]) {
-  $("drop").addEventListener(kind, (drag) => {
+  document.addEventListener(kind, (drag) => {
     drag.preventDefault();
-    $("drop").classList.toggle("over", kind === "dragover");
+    document.body.classList.toggle("over", kind === "dragover");
     if (kind === "drop" && drag.dataTransfer.files[0]) searchFile(drag.dataTransfer.files[0]);
   });
 }
+document.addEventListener("paste", (paste) => {
+  const [file] = paste.clipboardData.files;
+  if (file) searchFile(file);
+});
+document.addEventListener("visibilitychange", refresh);
+setInterval(refresh, REFRESH_MS);
+refresh();
+if (location.hash) followAddress();

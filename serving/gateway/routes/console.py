@@ -16,7 +16,7 @@ from serving.recent import newest
 router = APIRouter(include_in_schema=False)
 
 _RECENT = 60
-_ASSETS = {"console.css": "text/css", "console.js": "text/javascript"}
+_ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 # Nothing but our own files and pictures; `blob:` shows the image that is being searched for.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -33,14 +33,16 @@ async def root() -> RedirectResponse:
 async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLResponse:
     index = deps.index.current
     recent = await asyncio.to_thread(newest, index, _RECENT)
+    stats = await asyncio.to_thread(index.stats)
     ready, why = deps.follower.ready()
     page = _template().render(
         items=recent,
-        n_items=len(index),
+        n_items=stats.items - stats.hidden,
         model_version=index.model_version,
         ready=ready,
         why=why,
         max_k=deps.search_settings.max_k,
+        min_score=deps.search_settings.min_score,
     )
     return HTMLResponse(page, headers={"content-security-policy": _POLICY, "cache-control": "no-store"})
 
