@@ -22,8 +22,9 @@ printf 'setup: %s, packages into %s (about 8 GiB with torch and its CUDA librari
   "$("$python" --version)" "$venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "could not make a virtual environment (on Debian: apt-get install python3-venv)"
 
+quiet="--quiet"; [ ! -t 2 ] || quiet=""  # bars for a person, nothing for a log
 if "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.9'; then
-  "$venv/bin/uv" pip sync --python "$venv/bin/python" --require-hashes requirements.lock
+  "$venv/bin/uv" pip sync $quiet --compile-bytecode --python "$venv/bin/python" --require-hashes requirements.lock
   "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable .
 else
   printf 'setup: uv could not be installed; going on with pip, which is slower\n' >&2

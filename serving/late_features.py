@@ -1,6 +1,7 @@
 """The feature reader, opened behind the start: importing Feast takes seconds that no first answer should wait for."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -8,14 +9,19 @@ import structlog
 from core.errors import Unavailable
 from features.reader import FeatureReader, FeatureRow
 
+PATIENCE_S = 60.0
+
 _log = structlog.get_logger(__name__)
 
 
 class LateFeatures:
     """Reads features once `open_reader` has returned, and says Unavailable before."""
 
-    def __init__(self, open_reader: Callable[[], FeatureReader]) -> None:
+    def __init__(self, open_reader: Callable[[], FeatureReader], *, after: Callable[[], bool]) -> None:
+        """Opening begins when `after` says so, at the latest after `PATIENCE_S`: what answers searches starts first."""
         self._open_reader = open_reader
+        self._after = after
+        self._closing = threading.Event()
         self._reader: FeatureReader | None = None
         self._problem = "features are being opened; try again in a few seconds"
         self._thread = threading.Thread(target=self._open, name="feature-opener", daemon=True)
@@ -35,6 +41,7 @@ class LateFeatures:
 
     def close(self) -> None:
         """Close the reader, if it was opened."""
+        self._closing.set()
         self._thread.join(timeout=60)
         if self._reader is not None:
             self._reader.close()
@@ -45,6 +52,10 @@ class LateFeatures:
         return self._reader
 
     def _open(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._after() and time.monotonic() < deadline:
+            if self._closing.wait(0.25):
+                return
         try:
             self._reader = self._open_reader()
         except Exception as error:  # search goes on without features; asking for them says what is wrong

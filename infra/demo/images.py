@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +20,8 @@ from core.errors import ConfigurationError, RiverlightError
 from models.datasets.catalogue import install, list_images
 from models.datasets.spec import LabelledImage
 from models.visual_search.data import read_image
+
+NEAR_DUPLICATE_BITS = 6  # of 64; a little more than what re-ranking calls a near-duplicate
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,26 @@ def demo_images(home: Path, limit: int, progress: Callable[[str], None]) -> Demo
             continue
         if images.pairs:
             mixed = random.Random(7).sample(images.pairs, len(images.pairs))  # a data set begins with all its flags
-            return DemoImages(mixed[:limit], images.description)
+            return DemoImages(_distinct(mixed, limit), images.description)
         problems.append(f"{name}: no test images in it")
     raise ConfigurationError("the demo has no images to play:\n  " + "\n  ".join(problems))
+
+
+def _distinct(pairs: Sequence[Pair], limit: int) -> list[Pair]:
+    """Return up to `limit` pairs whose uploads differ to the eye: some flags, say, are drawn exactly alike.
+
+    Of two near-duplicates an answer shows one; which of them a query meant, nobody could tell.
+    """
+    chosen: list[Pair] = []
+    hashes: list[imagehash.ImageHash] = []
+    for pair in pairs:
+        phash = imagehash.phash(Image.fromarray(pair.item_pixels()))
+        if all(phash - other > NEAR_DUPLICATE_BITS for other in hashes):
+            chosen.append(pair)
+            hashes.append(phash)
+        if len(chosen) == limit:
+            break
+    return chosen
 
 
 def _two_vendors(images: Sequence[LabelledImage]) -> DemoImages:

@@ -97,10 +97,11 @@ def _specs(
         start_timeout_s=120,
         stop_grace_s=25,
     )
-    # Both start while the models load: an upload that comes before the encoder answers waits in the log.
-    workers_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
-    content = _worker(settings, environment, "content", CONTENT_AGENTS, ports.content, workers_after)
-    behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, workers_after)
+    # The content worker starts while the models load: an upload that comes before the encoder answers waits in the
+    # log. The behaviour worker imports Feast, which would take the processor from the models: search comes first.
+    content_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
+    content = _worker(settings, environment, "content", CONTENT_AGENTS, ports.content, content_after)
+    behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, ("serve",))
     specs += [serve, content, behaviour]
     if settings.monitoring.canary:
         specs.append(

@@ -147,7 +147,9 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
         embedding=embedding,
         index=served,
         follower=follower,
-        features=LateFeatures(lambda: FeatureReader.open(home, settings.features, clock)),
+        features=LateFeatures(
+            lambda: FeatureReader.open(home, settings.features, clock), after=lambda: follower.ready()[0]
+        ),
         traces=traces,
         recorder=recorder,
         clock=clock,
