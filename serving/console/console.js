@@ -150,6 +150,8 @@ function card(result, position) {
 function show(found) {
   answer = found;
   const called = query.file ? query.file.name : titles.get(query.mediaId);
+  const focused = document.activeElement;
+  const focusGoes = focused === document.body || focused.closest(".grid"); // what has it is about to disappear
   $("recent").hidden = true;
   $("answer").hidden = false;
   $("answer-title").textContent = called ? `Similar to ${called}` : "Similar images";
@@ -159,7 +161,7 @@ function show(found) {
   $("why").open = false;
   $("candidates").replaceChildren();
   $("why-not-answer").textContent = "";
-  if (document.activeElement === document.body) $("answer-title").focus({ preventScroll: true }); // what had it is gone
+  if (focusGoes) $("answer-title").focus({ preventScroll: true });
   report("impression", found.results.map((result, position) => ({ result, position })), found.trace_id);
 }
 

@@ -1,0 +1,213 @@
+"""The gateway under uvicorn on a free port, over real parts. Only the broker is replaced, by one in memory.
+
+Catalogue, objects, confined decoding, the embedder, the handler of index-upload, the live index and its follower are
+those of the running system, so what is uploaded over HTTP becomes searchable over HTTP.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import uvicorn
+
+from core import events, topics
+from core.clock import SystemClock
+from core.ports import ImageEncoder, OutgoingRecord, StoredRecord
+from core.settings import (
+    CatalogueSettings,
+    EncoderSettings,
+    FeatureSettings,
+    HttpSettings,
+    IndexSettings,
+    MediaSettings,
+    SearchSettings,
+    ServingSettings,
+    StreamSettings,
+)
+from features.reader import FeatureReader
+from models.index import LiveIndex
+from models.media.decoder import MediaDecoder
+from monitoring.recorder import Recorder
+from serving.embedder import ImageEmbedder
+from serving.follower import IndexFollower
+from serving.gateway.api import create_api
+from serving.gateway.dependencies import GatewayDeps
+from serving.served_index import ServedIndex
+from serving.traces import TraceStore
+from storage.catalogue import Catalogue
+from storage.objects import open_object_store
+from streams.agents.index_upload import UploadIndexer
+from streams.envelope import Delivered
+from tests.fakes.encoder import FakeImageEncoder
+from tests.fakes.entry_log import MemoryEntryLog
+from tests.fakes.publisher import FakePublisher
+
+_WITHIN_S = 30.0
+
+
+def packaged_encoder(home: Path) -> ImageEncoder:
+    """Return the encoder of a fresh installation. Takes seconds: it imports torch."""
+    from models.registry.packaged import open_registry
+    from models.visual_search.load import load_encoder
+
+    return load_encoder(EncoderSettings(), open_registry(home))
+
+
+def until(holds: Callable[[], bool], what: str, within_s: float = _WITHIN_S) -> None:
+    """Wait for something to come about; fail, saying what did not, when it takes too long."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.01)
+
+
+class _Loopback(FakePublisher):
+    """Keeps what is published, and does with it what broker and worker would: uploads are indexed, entries followed."""
+
+    def __init__(self, log: MemoryEntryLog) -> None:
+        super().__init__()
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.indexer: UploadIndexer | None = None
+
+    async def publish(self, records: Sequence[OutgoingRecord], *, timeout_s: float = 10.0) -> None:
+        await super().publish(records, timeout_s=timeout_s)
+        uploads = [self._delivered(record) for record in records if record.topic == topics.UPLOADS.name]
+        for record in records:
+            if record.topic == topics.INDEX_ENTRIES.name:
+                self._log.append(record.key, record.value, record.headers, int(time.time() * 1000))
+        if uploads:
+            task = asyncio.create_task(self._index(uploads))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _index(self, uploads: list[Delivered]) -> None:
+        assert self.indexer is not None
+        rejected = await self.indexer(uploads)
+        assert not rejected, rejected
+
+    def _delivered(self, record: OutgoingRecord) -> Delivered:
+        assert record.value is not None
+        stored = StoredRecord(record.topic, 0, len(self.records), record.key, record.value, record.headers, 0)
+        return Delivered(events.decode(record.value, "uploads"), record.value, stored)
+
+
+class LiveGateway:
+    """A running gateway: `url`, an HTTP client for it, its collaborators, and what was published to topics."""
+
+    def __init__(self, url: str, deps: GatewayDeps, published: FakePublisher) -> None:
+        self.url = url
+        self.deps = deps
+        self.http = httpx.Client(base_url=url, timeout=_WITHIN_S)
+        self._published = published
+        self._sent = 0
+
+    def send(self, change: str, item_id: str, **data: Any) -> None:
+        """Send one upload event (`created`, `hidden`, ...) to the collector."""
+        self._sent += 1
+        event = {
+            "specversion": "1.0",
+            "id": f"evt-{self._sent}",
+            "source": "test",
+            "type": f"riverlight.upload.{change}",
+            "time": datetime.now(UTC).isoformat(),
+            "subject": item_id,
+            "data": {"item_id": item_id, **data},
+        }
+        answer = self.http.post("/v1/events/uploads", json=event)
+        assert answer.status_code == 202, answer.text
+
+    def upload(self, item_id: str, image: bytes, **fields: Any) -> str:
+        """Upload an image as an item, wait until it is in the index, and return its media id."""
+        answer = self.http.post("/v1/media", files={"file": image})
+        assert answer.status_code == 201, answer.text
+        media_id = str(answer.json()["media_id"])
+        self.send("created", item_id, owner_id="owner", kind="image", media_id=media_id, **fields)
+        until(lambda: self._state(item_id) == "active", f"{item_id} in the index")
+        return media_id
+
+    def hide(self, item_id: str) -> None:
+        """Hide an item and wait until the index knows."""
+        self.send("hidden", item_id)
+        until(lambda: self._state(item_id) != "active", f"{item_id} out of the index")
+
+    def _state(self, item_id: str) -> str | None:
+        entry = self.deps.index.current.get(item_id)
+        return None if entry is None else entry.state
+
+    def published(self, topic: str) -> list[dict[str, Any]]:
+        """Return the events published to a topic so far, frames taken apart."""
+        records = [record for record in self._published.of(topic) if record.value is not None]
+        return [decoded for record in records for decoded in _events(record)]
+
+
+def _events(record: OutgoingRecord) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(raw) for raw in events.split_record(record.value or b"")]
+
+
+@contextmanager
+def live_gateway(home: Path, encoder: ImageEncoder | None = None, *, min_score: float = 0.35) -> Iterator[LiveGateway]:
+    """Run the gateway in a thread. Without an encoder, images are similar when their colours are."""
+    encoder = encoder or FakeImageEncoder()
+    clock, recorder, log, settings = SystemClock(), Recorder(), MemoryEntryLog(), IndexSettings(kind="flat")
+    catalogue = Catalogue.open(f"sqlite:///{home / 'catalogue.db'}", CatalogueSettings())
+    objects = open_object_store((home / "objects").as_uri())
+    decoder = MediaDecoder(MediaSettings())
+    decoder.start()
+    embedder = ImageEmbedder(
+        encoder=encoder, store=objects, decoder=decoder, recorder=recorder, batch_size=8, wait_s=0.0, max_images=64
+    )
+    served = ServedIndex(LiveIndex(encoder.dim, encoder.version, settings))
+    follower = IndexFollower(
+        served=served, log=log, folder=home / "index", settings=settings, recorder=recorder, clock=clock
+    )
+    follower.start()
+    traces = TraceStore(catalogue)
+    traces.start()
+    publisher = _Loopback(log)
+    publisher.indexer = UploadIndexer(catalogue, embedder, publisher, 20.0)
+    deps = GatewayDeps(
+        http=HttpSettings(),
+        streams=StreamSettings(),
+        search_settings=SearchSettings(min_score=min_score),
+        serving=ServingSettings(),
+        publisher=publisher,
+        catalogue=catalogue,
+        objects=objects,
+        decoder=decoder,
+        embedding=embedder,
+        index=served,
+        follower=follower,
+        features=FeatureReader.open(home, FeatureSettings(), clock),
+        traces=traces,
+        recorder=recorder,
+        clock=clock,
+    )
+    config = uvicorn.Config(create_api(deps), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+
+    def run() -> None:
+        server.run()
+        embedder.close()
+        asyncio.run(deps.close())  # here, because the caller's thread may have a loop of its own
+
+    thread = threading.Thread(target=run, name="gateway", daemon=True)
+    thread.start()
+    gateway = None
+    try:
+        until(lambda: server.started and follower.ready()[0], "the gateway started")
+        port = server.servers[0].sockets[0].getsockname()[1]
+        gateway = LiveGateway(f"http://127.0.0.1:{port}", deps, publisher)
+        yield gateway
+    finally:
+        if gateway is not None:
+            gateway.http.close()
+        server.should_exit = True
+        thread.join(timeout=_WITHIN_S)
