@@ -28,7 +28,7 @@ def square(image: NDArray[np.uint8], px: int) -> Tensor:
     height, width = rgb.shape[:2]
     scale = px / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    pixels = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(np.array(rgb, order="C")).permute(2, 0, 1)[None].float()
     resized = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True, align_corners=False)
     canvas = torch.full((3, px, px), 255, dtype=torch.uint8)
     top, left = (px - size[0]) // 2, (px - size[1]) // 2
