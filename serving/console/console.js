@@ -186,7 +186,7 @@ async function explain() {
     $("why-trace").textContent =
       [`trace ${traceId}`, payload.model_version, `${payload.index.items.toLocaleString("en")} items`, ...times].join(" · ");
     $("candidates").replaceChildren(
-      element("thead", {}, row("th", ["Rank", "Item", "Similarity", "What became of it"])),
+      element("thead", {}, row("th", ["Rank", "Item", "Similarity", "Outcome"])),
       element("tbody", {}, ...payload.candidates.map(candidate)));
   } catch (error) {
     $("why-summary").textContent = error.message;
