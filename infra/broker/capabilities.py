@@ -42,13 +42,13 @@ def examine_local(broker: LocalBroker, version: str, folder: Path, report: Repor
     Raises Unavailable or ConfigurationError when the broker does not start.
     """
     log = folder / f"{broker.kind}.log"
-    with _running(broker, log) as process:
+    with running(broker, log) as process:
         found = examine(broker.kind, version, broker.bootstrap, report)
         write_marker(broker.bootstrap)
         process.send_signal(signal.SIGKILL)
         process.wait()
     started = time.monotonic()
-    with _running(broker, log):
+    with running(broker, log):
         survived, seen = marker_survived(broker.bootstrap)
     promise = "acknowledged records and topics survive kill -9 of the broker"
     took_s = round(time.monotonic() - started, 2)
@@ -88,7 +88,8 @@ def page(all_found: Sequence[Capabilities]) -> str:
 
 
 @contextmanager
-def _running(broker: LocalBroker, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(broker: LocalBroker, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a broker until the block ends; its output goes to `log`. Raises Unavailable when it does not answer."""
     broker.prepare(lambda message: None)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ async def take_out(platform: Platform, uploaded: Uploaded, *, count: int, seed: 
         kind, data = ("hidden", {"item_id": item, "reason": "demo"}) if turn % 2 else ("deleted", {"item_id": item})
         sent = asyncio.get_running_loop().time()
         await platform.send("uploads", [event(f"upload.{kind}", item, data)])
-        await wait_until(lambda: _gone(platform, item, media_id), what=f"{item} gone", timeout_s=TIMEOUT_S)  # noqa: B023
+        await wait_until(partial(_gone, platform, item, media_id), what=f"{item} gone", timeout_s=TIMEOUT_S)
         seconds.append(asyncio.get_running_loop().time() - sent)
         advance(1)
     return seconds

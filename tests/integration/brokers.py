@@ -7,46 +7,22 @@ A test module takes the fixtures by importing them from here (`tests/integration
 * `broker_bootstrap`: the best of the two that runs here.
 """
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from core.settings import load_settings
 from infra.broker import embedded, kafka
+from infra.broker.capabilities import running
 from infra.broker.embedded import EmbeddedBroker
 from infra.broker.kafka import KafkaBroker
-from infra.broker.probe import wait_until_ready
-from infra.broker.selection import LocalBroker
 from infra.ports import free_port
-
-START_TIMEOUT_S = 60.0
 
 
 def kafka_libs() -> Path:
     """Where the jars are shared between test sessions and `riverlight up`, so that they are fetched once."""
     return load_settings().home.resolve() / "kafka" / "libs"
-
-
-@contextmanager
-def running(broker: LocalBroker, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a broker until the block ends; its output goes to `log`."""
-    broker.prepare(lambda message: None)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(broker.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        wait_until_ready(broker.bootstrap, START_TIMEOUT_S)
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def kafka_broker(folder: Path, port: int | None = None) -> KafkaBroker:
