@@ -1,8 +1,8 @@
 """All settings, as one frozen tree built once in an entry point and handed out in pieces.
 
-Sources, the first that has a value wins: arguments, environment variables (`RIVERLIGHT_HTTP__PORT=9000`), a TOML file
-(`riverlight.toml`, or the file named by `RIVERLIGHT_CONFIG`), the defaults below. This is the only module that reads
-the environment.
+Sources, the first that has a value wins: arguments, environment variables (`RIVERLIGHT_HTTP__PORT=9000`), a folder of
+secrets (named by `RIVERLIGHT_SECRETS`, one file a setting: `catalogue__url`), a TOML file (`riverlight.toml`, or the
+file named by `RIVERLIGHT_CONFIG`), the defaults below. This is the only module that reads the environment.
 """
 
 import os
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -30,6 +31,11 @@ class HttpSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address the API binds to. Anything but loopback needs authentication.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the API and the console.")
+    url: str | None = Field(
+        None,
+        description="Where workers and the canary reach the API, when that is not `http://<host>:<port>`: another "
+        "machine or container.",
+    )
     request_timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 504.")
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="Largest body of a JSON request; larger is answered with 413."
@@ -223,6 +229,9 @@ class ServingSettings(Section):
 class MonitoringSettings(Section):
     """Metrics, Prometheus and canaries."""
 
+    host: str = Field(
+        "127.0.0.1", description="Address on which workers and the canary show `/metrics`, `/livez` and `/readyz`."
+    )
     prometheus: bool = Field(True, description="Start Prometheus where it is installed.")
     prometheus_port: int = Field(9090, ge=0, le=65535, description="Port of that Prometheus.")
     worker_metrics_port: int = Field(9101, ge=0, le=65535, description="First port of the workers' `/metrics`.")
@@ -283,10 +292,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         sources: list[PydanticBaseSettingsSource] = [init_settings, EnvSettingsSource(settings_cls)]
+        if secrets := os.environ.get("RIVERLIGHT_SECRETS"):
+            sources.append(_secrets(settings_cls, Path(secrets)))
         file = Path(os.environ.get("RIVERLIGHT_CONFIG", "riverlight.toml"))
         if file.is_file():
             sources.append(TomlConfigSettingsSource(settings_cls, toml_file=file))
         return tuple(sources)
+
+    @property
+    def api_url(self) -> str:
+        """Where other processes reach the API, without a slash at the end."""
+        return (self.http.url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
 
     @property
     def catalogue_url(self) -> str:
@@ -295,6 +311,18 @@ class Settings(BaseSettings):
     @property
     def objects_url(self) -> str:
         return self.objects.url or (self.home.resolve() / "objects").as_uri()
+
+
+def _secrets(settings_cls: type[BaseSettings], folder: Path) -> PydanticBaseSettingsSource:
+    """Return the source that reads one file a setting: what compose and Kubernetes mount as secrets."""
+    if not folder.is_dir():
+        raise ConfigurationError(f"RIVERLIGHT_SECRETS names {folder}, which is no folder")
+    return NestedSecretsSettingsSource(
+        settings_cls,  # type: ignore[arg-type]  # it takes the class as well, and says so in a comment
+        secrets_dir=folder,
+        secrets_prefix="",
+        secrets_nested_delimiter="__",
+    )
 
 
 def load_settings(**overrides: Any) -> Settings:

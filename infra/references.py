@@ -60,8 +60,9 @@ def settings_page() -> str:
     """Every setting with its environment variable, default and meaning."""
     lines = [
         GENERATED + "# Settings\n",
-        "The first that has a value wins: command-line arguments, environment variables, a TOML file",
-        "(`riverlight.toml` in the current folder, or the file named by `RIVERLIGHT_CONFIG`), the defaults below.\n",
+        "The first that has a value wins: command-line arguments, environment variables, a folder of secrets (named by",
+        "`RIVERLIGHT_SECRETS`, one file a setting, called as the variable without its prefix: `catalogue__url`), a TOML",
+        "file (`riverlight.toml` in the current folder, or the file named by `RIVERLIGHT_CONFIG`), the defaults below.\n",
         *_settings_table(Settings, ""),
     ]
     for name, field in Settings.model_fields.items():

@@ -163,7 +163,6 @@ class Canary:
 
 
 def run_canary(settings: Settings, recorder: Recorder, clock: Clock, stop: threading.Event) -> None:
-    """Run the canary against the API that `settings.http` names until `stop` is set."""
-    base_url = f"http://{settings.http.host}:{settings.http.port}"
-    with httpx.Client(base_url=base_url, timeout=settings.monitoring.canary_timeout_s) as client:
+    """Run the canary against the API that `settings.api_url` names until `stop` is set."""
+    with httpx.Client(base_url=settings.api_url, timeout=settings.monitoring.canary_timeout_s) as client:
         Canary(client, settings.monitoring, recorder, clock).run_forever(stop)

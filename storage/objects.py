@@ -35,7 +35,9 @@ _S3_OPTIONS = {
     "secret_access_key": "secret_access_key",
     "path_style": "virtual_hosted_style_request",
     "unsigned": "skip_signature",
+    "plain_http": "allow_http",
 }
+_S3_FLAGS = ("path_style", "unsigned", "plain_http")
 _INCOMING = "incoming"
 _ABANDONED_AFTER_S = 3600.0
 _Value = TypeVar("_Value")
@@ -47,7 +49,7 @@ def open_object_store(url: str) -> ObjectStore:
     * `file:///folder`: made when it is not there.
     * `s3://bucket/prefix?region=…&endpoint=…`: also with `access_key_id`, `secret_access_key`, `path_style=true`
       (MinIO and the like), `unsigned=true`. Without keys the AWS chain applies (environment, web identity, instance).
-      A plain-HTTP endpoint is only accepted on this machine.
+      A plain-HTTP endpoint is only accepted on this machine, or with `plain_http=true` (a private network).
     * `memory://`: gone with the process; for tests and trials.
 
     Raises:
@@ -183,9 +185,12 @@ def _s3(bucket: str, prefix: str, query: str) -> S3Store:
         )
     endpoint = urlsplit(options.get("endpoint", ""))
     insecure = endpoint.scheme == "http"
-    if insecure and endpoint.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigurationError("objects.url: an S3 endpoint on another machine needs https://")
-    config = {_S3_OPTIONS[name]: value for name, value in options.items() if name not in ("path_style", "unsigned")}
+    here = endpoint.hostname in ("127.0.0.1", "localhost", "::1")
+    if insecure and not here and options.get("plain_http") != "true":
+        raise ConfigurationError(
+            "objects.url: an S3 endpoint on another machine needs https:// (or plain_http=true, on a private network)"
+        )
+    config = {_S3_OPTIONS[name]: value for name, value in options.items() if name not in _S3_FLAGS}
     return S3Store(
         bucket,
         prefix=prefix.strip("/") or None,

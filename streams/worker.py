@@ -77,8 +77,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        server = serve_metrics(self.recorder, "127.0.0.1", self._metrics_port, live=self._live, ready=self._ready)
-        _log.info("metrics", url=f"http://127.0.0.1:{server.port}/metrics")
+        host = self._settings.monitoring.host
+        server = serve_metrics(self.recorder, host, self._metrics_port, live=self._live, ready=self._ready)
+        _log.info("metrics", url=f"http://{host}:{server.port}/metrics")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(_close_server, server)
             try:
@@ -118,7 +119,7 @@ class Worker:
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
             stack.push_async_callback(asyncio.to_thread, catalogue.close)
-            embeddings = HttpEmbeddingService(f"http://{settings.http.host}:{settings.http.port}")
+            embeddings = HttpEmbeddingService(settings.api_url)
             stack.push_async_callback(embeddings.aclose)
             deps.catalogue, deps.embeddings = catalogue, embeddings
             deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)

@@ -1,4 +1,4 @@
-"""`riverlight up`, `down`, `status`, `doctor`, `topics` and `worker`: running the system."""
+"""`riverlight up`, `down`, `status`, `doctor`, `topics`, and the processes one by one: running the system."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -49,6 +49,8 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status_command)
     app.command("doctor")(doctor_command)
     app.command("worker")(worker_command)
+    app.command("serve")(serve_command)
+    app.command("canary")(canary_command)
     app.command("conformance")(conformance_command)
     app.add_typer(topics_app, name="topics")
 
@@ -215,6 +217,32 @@ def worker_command(
         settings = load_settings()
         chosen = settings.broker.model_copy(update={"bootstrap": _broker(settings, broker)})
         worker.run(settings.model_copy(update={"broker": chosen}), agents, metrics_port, name)
+
+
+def serve_command() -> None:
+    """Run the API and the models in the foreground, with the broker and stores that the settings name.
+
+    This and `worker` and `canary` are the processes of `riverlight up`, one each, for containers and other supervisors.
+
+    Example: `RIVERLIGHT_BROKER__BOOTSTRAP=kafka:9092 riverlight serve`
+    """
+    from infra.entry import serve
+
+    with errors():
+        serve.run_serve(load_settings())
+
+
+def canary_command(
+    metrics_port: Annotated[int, typer.Option(help="Port of /metrics and /readyz; 0: any.")] = 0,
+) -> None:
+    """Run the freshness canary in the foreground: uploads a picture, finds it, deletes it, for ever.
+
+    Example: `RIVERLIGHT_HTTP__URL=http://serve:8080 riverlight canary --metrics-port 9103`
+    """
+    from infra.entry import canary
+
+    with errors():
+        canary.run(load_settings(), metrics_port)
 
 
 def conformance_command(

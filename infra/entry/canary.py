@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from core.clock import SystemClock
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from monitoring.canary import run_canary
 from monitoring.exposition import serve_metrics
 from monitoring.logs import configure_logs
@@ -17,13 +17,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="canary", description=__doc__)
     parser.add_argument("--metrics-port", type=int, required=True, help="port of /metrics and /readyz; 0: any")
     given = parser.parse_args(arguments)
-    settings = load_settings()
+    run(load_settings(), given.metrics_port)
+
+
+def run(settings: Settings, metrics_port: int) -> None:
+    """Run the canary until a signal."""
     configure_logs("canary", settings.monitoring.log_level)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     recorder = Recorder()
-    server = serve_metrics(recorder, "127.0.0.1", given.metrics_port)
+    server = serve_metrics(recorder, settings.monitoring.host, metrics_port)
     try:
         run_canary(settings, recorder, SystemClock(), stop)
     finally:

@@ -1,12 +1,16 @@
 """The serving process: Ray Serve with the gateway and the models. `python -m infra.entry.serve`."""
 
-from core.settings import load_settings
+from core.settings import Settings, load_settings
 from monitoring.logs import configure_logs
 from serving.app import run
 
 
 def main() -> None:
-    settings = load_settings()
+    run_serve(load_settings())
+
+
+def run_serve(settings: Settings) -> None:
+    """Serve until a signal."""
     configure_logs("serve", settings.monitoring.log_level)
     run(settings)
 

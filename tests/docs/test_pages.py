@@ -21,7 +21,7 @@ _SEPARATORS = {"&&", "||", ";", "|", "&"}
 _PACKAGES = {"core", "storage", "models", "features", "monitoring", "serving", "streams", "infra", "tests", "docs"}
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)+/?")
 _SETTING = re.compile(r"\bRIVERLIGHT_[A-Z0-9_]+")
-_BESIDE_SETTINGS = {"RIVERLIGHT_CONFIG"}  # names the file that settings come from
+_BESIDE_SETTINGS = {"RIVERLIGHT_CONFIG", "RIVERLIGHT_SECRETS"}  # name what settings come from
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 

@@ -62,3 +62,39 @@ def test_every_setting_says_what_it_is():
                 assert field.description and field.description.endswith((".", "`")), f"{path}{name}"
 
     walk(Settings, "")
+
+
+def test_secrets_are_read_from_a_folder_as_kubernetes_mounts_it_and_never_win_over_the_environment(
+    empty_folder, monkeypatch
+):
+    version = empty_folder / "secrets" / "..2026_11_22"
+    version.mkdir(parents=True)
+    (version / "catalogue__url").write_text("postgresql+psycopg://riverlight:hunter2@postgres/riverlight\n")
+    (version / "features__redis_url").write_text("redis:6379,password=hunter2")
+    (empty_folder / "secrets" / "..data").symlink_to(version.name)
+    for name in ("catalogue__url", "features__redis_url"):
+        (empty_folder / "secrets" / name).symlink_to(f"..data/{name}")
+    monkeypatch.setenv("RIVERLIGHT_SECRETS", str(empty_folder / "secrets"))
+    monkeypatch.setenv("RIVERLIGHT_FEATURES__REDIS_URL", "elsewhere:6379")
+    settings = load_settings()
+    assert settings.catalogue_url == "postgresql+psycopg://riverlight:hunter2@postgres/riverlight"
+    assert settings.features.redis_url == "elsewhere:6379"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_refused(empty_folder, monkeypatch):
+    monkeypatch.setenv("RIVERLIGHT_SECRETS", str(empty_folder / "secrets"))
+    with pytest.raises(ConfigurationError, match="RIVERLIGHT_SECRETS"):
+        load_settings()
+
+
+def test_a_secret_that_is_no_setting_is_refused(empty_folder, monkeypatch):
+    (empty_folder / "secrets").mkdir()
+    (empty_folder / "secrets" / "catalogue__ulr").write_text("x")
+    monkeypatch.setenv("RIVERLIGHT_SECRETS", str(empty_folder / "secrets"))
+    with pytest.raises(ConfigurationError, match="ulr"):
+        load_settings()
+
+
+def test_the_api_is_found_where_it_binds_unless_another_place_is_named():
+    assert load_settings(http={"port": 9}).api_url == "http://127.0.0.1:9"
+    assert load_settings(http={"url": "http://serve:8080/"}).api_url == "http://serve:8080"

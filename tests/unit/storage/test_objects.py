@@ -28,6 +28,12 @@ def test_a_url_that_cannot_work_is_refused_with_what_is_allowed(url: str, says: 
         open_object_store(url)
 
 
+def test_a_plain_http_endpoint_on_a_private_network_has_to_be_asked_for() -> None:
+    open_object_store("s3://bucket?region=eu&endpoint=http://minio:9000&path_style=true&plain_http=true")
+    with pytest.raises(ConfigurationError, match="plain_http=true"):
+        open_object_store("s3://bucket?region=eu&endpoint=http://minio:9000&plain_http=yes")
+
+
 def test_secrets_in_an_s3_url_are_not_repeated_in_errors() -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_object_store("s3://bucket?secret_access_key=hunter2&nonsense=1")
