@@ -1,0 +1,10 @@
+"""Every benchmark there is. Each module is imported only when the list is asked for."""
+
+from infra.bench.result import Benchmark
+
+
+def benchmarks() -> tuple[Benchmark, ...]:
+    """Return all benchmarks, in the order they are run: those without a running system first."""
+    from infra.bench import search_http, start, uploads
+
+    return (uploads.BENCHMARK, search_http.BENCHMARK, start.BENCHMARK)
