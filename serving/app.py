@@ -200,7 +200,8 @@ def _end_haproxy(folder: Path) -> None:
 
     for process in psutil.process_iter(["name", "cmdline"]):
         command = process.info["cmdline"] or []
-        if process.info["name"] == "haproxy" and str(folder / "haproxy.cfg") in command and process.pid != os.getpid():
+        ours = any(part.startswith(f"{folder}/") and part.endswith("haproxy.cfg") for part in command)
+        if process.info["name"] == "haproxy" and ours and process.pid != os.getpid():
             _log.warning("haproxy_left_over", pid=process.pid)
             process.terminate()
 

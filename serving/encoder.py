@@ -25,6 +25,7 @@ from monitoring.recorder import Recorder
 from serving.embedder import ImageEmbedder
 from serving.exchange import Exchange
 from serving.gateway.problems import problem_of
+from serving.replica_ports import bind_replica_ports_here
 from storage.objects import open_object_store
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class ImageEncoderService(EmbeddingService):
 
         Raises ConfigurationError, NotFound or IntegrityError when the model or the store cannot be opened.
         """
+        bind_replica_ports_here(settings.serving)
         parts = open_parts(settings)
         parts.encoder.encode([np.zeros((64, 64, 3), np.uint8)])
         self._encoder = parts.encoder

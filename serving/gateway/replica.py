@@ -27,6 +27,9 @@ class Gateway:
 
         from serving.gateway.dependencies import open_gateway
         from serving.handles import HandleEmbeddingService
+        from serving.replica_ports import bind_replica_ports_here
+
+        bind_replica_ports_here(settings.serving)
 
         handle = serve.get_deployment_handle(encoder_app, app_name=encoder_app)
         self._embedding = HandleEmbeddingService(handle)

@@ -1,6 +1,8 @@
 """The main job on the whole system, as its users run it: `riverlight up`, then HTTP and Kafka from outside."""
 
 import asyncio
+import contextlib
+import ipaddress
 import json
 import os
 import signal
@@ -9,9 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from socket import SOCK_DGRAM
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from core import topics
@@ -240,6 +245,39 @@ def test_the_canary_and_the_metrics_watch_the_promises(system: System) -> None:
         time.sleep(0.2)
     assert 'riverlight_freshness_seconds_count{effect="gone",system="visual_search"}' in text
     assert "riverlight_index_items" in text
+
+
+def test_no_process_of_the_system_listens_beyond_this_machine(system: System) -> None:
+    supervisor = psutil.Process(system.command("status")["supervisor"]["pid"])
+    elsewhere, here = {}, 0
+    for process in supervisor.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended; the decoder's child
+            for socket in process.net_connections("inet"):
+                if socket.status == psutil.CONN_LISTEN or (socket.type == SOCK_DGRAM and not socket.raddr):
+                    if ipaddress.ip_address(socket.laddr.ip.removeprefix("::ffff:")).is_loopback:
+                        here += 1
+                    else:
+                        elsewhere[socket.laddr] = " ".join(process.cmdline())[:80]
+    assert elsewhere == {}
+    assert here > 20  # Ray alone has a dozen
+
+
+def test_ray_lets_nobody_in_without_the_token_of_this_start(system: System) -> None:
+    supervisor = psutil.Process(system.command("status")["supervisor"]["pid"])
+    [control] = [one for one in supervisor.children(recursive=True) if one.name() == "gcs_server"]
+    port = next(s.laddr.port for s in control.net_connections("tcp") if s.status == psutil.CONN_LISTEN)
+    ask = f"from ray._raylet import GcsClient as C; print(C(address='127.0.0.1:{port}').internal_kv_keys(b'', None))"
+    token = Path(system.environment["RIVERLIGHT_HOME"]) / "run" / "ray-token"
+    assert token.stat().st_mode & 0o077 == 0
+    with_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    for environment, welcome in (({"RAY_AUTH_MODE": "disabled"}, False), (with_token, True)):
+        asked = subprocess.run(
+            [sys.executable, "-c", ask],
+            env={**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **environment},
+            capture_output=True,
+            timeout=60,
+        )
+        assert (asked.returncode == 0) is welcome, asked.stderr[-500:]
 
 
 def test_down_leaves_no_process_behind(system: System) -> None:
