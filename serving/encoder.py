@@ -64,7 +64,7 @@ class ImageEncoderService(EmbeddingService):
 
         Raises ConfigurationError, NotFound or IntegrityError when the model or the store cannot be opened.
         """
-        bind_replica_ports_here(settings.serving)
+        bind_replica_ports_here()
         parts = open_parts(settings)
         parts.encoder.encode([np.zeros((64, 64, 3), np.uint8)])
         self._encoder = parts.encoder

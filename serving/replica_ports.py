@@ -1,24 +1,23 @@
-"""Keeps the port between replicas on this machine.
+"""Keeps the port between replicas on this machine, where Ray itself is.
 
 Each replica of Ray Serve opens a gRPC server for calls from other replicas, on every interface: `[::]:0` is written in
-its code, and no setting changes it. On a Ray of one machine nobody else has business there.
+its code, and no setting changes it. Where Ray's own address is 127.0.0.1 nobody else has business there.
 """
 
+import ipaddress
 import sys
 from typing import Any
-
-from core.settings import ServingSettings
 
 _EVERYWHERE, _HERE = "[::]:0", "127.0.0.1:0"
 
 
-def bind_replica_ports_here(serving: ServingSettings) -> None:
+def bind_replica_ports_here() -> None:
     """Make the replica that this is called in bind its gRPC server to 127.0.0.1. Call it in a deployment's constructor.
 
-    Nothing happens outside a replica, and on a cluster, where other nodes have to reach it.
+    Nothing happens outside a replica, and in a cluster, where other nodes have to reach it.
     """
     replica: Any = sys.modules.get("ray.serve._private.replica")
-    if replica is None or serving.ray_address is not None:
+    if replica is None or not _ray_is_here_alone():
         return
     add_port = replica.add_port_to_grpc_server
     if getattr(add_port, "here", False):
@@ -29,3 +28,9 @@ def bind_replica_ports_here(serving: ServingSettings) -> None:
 
     add_port_here.here = True  # type: ignore[attr-defined]
     replica.add_port_to_grpc_server = add_port_here
+
+
+def _ray_is_here_alone() -> bool:
+    import ray
+
+    return ray.is_initialized() and ipaddress.ip_address(ray.util.get_node_ip_address()).is_loopback

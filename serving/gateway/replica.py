@@ -29,7 +29,7 @@ class Gateway:
         from serving.handles import HandleEmbeddingService
         from serving.replica_ports import bind_replica_ports_here
 
-        bind_replica_ports_here(settings.serving)
+        bind_replica_ports_here()
 
         handle = serve.get_deployment_handle(encoder_app, app_name=encoder_app)
         self._embedding = HandleEmbeddingService(handle)
