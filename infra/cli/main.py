@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import bench, data, dead_letters, demo, docs, features, index, learn, models, produce, system
+from infra.cli import bench, chaos, data, dead_letters, demo, docs, features, index, learn, models, produce, system
 
 app = typer.Typer(
     name="riverlight",
@@ -46,6 +46,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(features.app, name="features")
 app.add_typer(index.app, name="index")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(chaos.app, name="chaos")
 app.add_typer(bench.app, name="bench")
 
 

@@ -1,0 +1,246 @@
+"""The stage of a goal: a broker, the real worker processes, and (where uploads take part) an image encoder.
+
+Everything lives in one folder and on free loopback ports. The workers are those that `riverlight up` starts
+(`infra.entry.worker`), with the same settings; the encoder is Ray Serve with the gateway, unless a test brings another.
+"""
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from core import topics
+from core.errors import Unavailable
+from core.settings import BrokerSettings, HttpSettings, ServingSettings, Settings
+from infra.chaos.ledger import Ledger, Plan, Sent, write_ledger
+from infra.chaos.model import Model
+from infra.chaos.observe import Stores, observe
+from infra.chaos.processes import BrokerProcess, Keeper, Part, Timeline
+from infra.chaos.producing import Producing
+from infra.chaos.verifier import Observed, Verdict, verify
+from infra.ports import free_port
+from infra.runtime import settings_environment
+from infra.supervisor.checks import http_ready
+from infra.supervisor.spec import ProcessSpec
+from monitoring.canary import canary_image
+from storage.catalogue import Catalogue
+from storage.log.admin import apply_topics, group_lag
+from storage.objects import open_object_store
+from streams.app import group_id
+
+WORKER = "infra.entry.worker"
+SERVING = ("infra.entry.serve",)
+UPLOADS = "index-upload"
+FEATURES = "interactions"
+ARCHIVE = "archive"
+READY_S = 90.0
+_LISTEN = "127.0.0.1"
+_SOURCES = {
+    UPLOADS: (topics.UPLOADS.name,),
+    FEATURES: (topics.INTERACTIONS.name,),
+    ARCHIVE: tuple(topic.name for topic in topics.SOURCES),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a goal is played. `encoder` is the module of the process that embeds images; None: no uploads take part."""
+
+    folder: Path
+    broker: BrokerProcess
+    settings: Settings
+    encoder: tuple[str, ...] | None = SERVING
+    timeline: Timeline = field(default_factory=Timeline)
+
+
+class Stage:
+    """A running set of processes, and the hands of the nemesis. Use it as a context manager: at the end all stop."""
+
+    def __init__(self, setting: Setting, run: str, seed: int, **changes: dict[str, Any]) -> None:
+        """Prepare folder, topics and catalogue on a broker that runs.
+
+        Args:
+            setting: where.
+            run: what all ids begin with; one name for one run.
+            seed: of everything that is drawn.
+            changes: settings by section, e.g. `streams={"session_timeout_s": 3}`.
+        """
+        self.run = run
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.timeline = setting.timeline
+        self.broker = setting.broker
+        self.parts: dict[str, Part] = {}
+        self._agents: set[str] = set()
+        self._setting = setting
+        self._keeper = Keeper()
+        self._producers: list[Producing] = []
+        self.settings = _settings(setting, changes)
+        self.home = self.settings.home
+        self.home.mkdir(parents=True, exist_ok=True)
+        apply_topics(self.broker.bootstrap, topics.ALL, self.settings.broker)
+        Catalogue.open(self.settings.catalogue_url, self.settings.catalogue).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for producer in self._producers:
+            producer.stop()
+        self._keeper.close()
+
+    # --- processes ---------------------------------------------------------------------------------------------
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether there is something that embeds images."""
+        return self._setting.encoder is not None
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.settings.http.host}:{self.settings.http.port}"
+
+    def worker(self, name: str, agents: Sequence[str], *, module: str = WORKER, **environment: str) -> Part:
+        """Start a worker process with some agents; `environment` is added to what it is given."""
+        port = free_port()
+        arguments = ("--agents", ",".join(agents), "--metrics-port", str(port), "--name", name)
+        self._agents.update(agents)
+        return self.start(name, [module, *arguments], http_ready(_LISTEN, port), **environment)
+
+    def took_part(self) -> tuple[str, ...]:
+        """Name the real parts of this stage, for a result."""
+        encoder: tuple[str, ...] = ()
+        if self._setting.encoder is not None:
+            real = self._setting.encoder == SERVING
+            encoder = ("Ray Serve: image encoder, gateway with the live index" if real else "a stand-in encoder",)
+        agents = tuple(f"agent {agent} (worker process)" for agent in sorted(self._agents))
+        return (*agents, *encoder)
+
+    def workers(self, *, wait: bool = True) -> list[Part]:
+        """Start the workers of the local profile: content (where uploads take part) and behaviour."""
+        started = [self.worker("behaviour", (FEATURES, ARCHIVE))]
+        if self.takes_uploads:
+            started.append(self.worker("content", (UPLOADS,)))
+        for part in started if wait else ():
+            part.wait_ready(READY_S)
+        return started
+
+    def encoder(self) -> Part | None:
+        """Start what embeds images and wait for it; None where uploads take no part."""
+        if self._setting.encoder is None:
+            return None
+        module, *arguments = self._setting.encoder
+        ready = http_ready(self.settings.http.host, self.settings.http.port)
+        part = self.start("serve", [module, *arguments], ready)
+        part.wait_ready(180)
+        return part
+
+    def start(self, name: str, module: Sequence[str], ready: Callable[[], str | None], **environment: str) -> Part:
+        """Start `python -m module …` as a named part that is kept running."""
+        variables = {**settings_environment(self.settings), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        for use in ("METRICS", "STATS"):
+            variables[f"RAY_SERVE_HAPROXY_{use}_PORT"] = str(free_port())
+        spec = ProcessSpec(name, lambda: [sys.executable, "-m", *module], {**variables, **environment}, ready=ready)
+        part = Part(spec, self.home / "logs" / f"{name}.log", self.timeline)
+        self.parts[name] = part
+        part.start()
+        self._keeper.add(part)
+        return part
+
+    # --- events ------------------------------------------------------------------------------------------------
+
+    def ledger(self, plan: Plan, *, media: int = 40) -> Ledger:
+        """Write the ledger of this run; without an encoder it has no uploads."""
+        media_ids = self.store([canary_image(self.seed * 1000 + n) for n in range(media)]) if self.takes_uploads else ()
+        start = datetime.now(UTC) - timedelta(hours=1, minutes=10)
+        chosen = plan if self.takes_uploads else replace(plan, upload_share=0.0)
+        return write_ledger(self.seed, self.run, chosen, start=start, media_ids=media_ids)
+
+    def store(self, media: Sequence[bytes]) -> list[str]:
+        """Put bytes into the object store and return their media ids."""
+        store = open_object_store(self.settings.objects_url)
+
+        async def put() -> list[str]:
+            return [await store.put(data) for data in media]
+
+        return asyncio.run(put())
+
+    def produce(self, sent: Sequence[Sent], *, rate: float | None = None, batch: int = 50) -> Producing:
+        """Begin to send."""
+        producer = Producing(self.broker.bootstrap, sent, rate=rate, batch=batch)
+        self._producers.append(producer)
+        return producer
+
+    # --- judgement ---------------------------------------------------------------------------------------------
+
+    def lag(self) -> int:
+        """Return how many records the agents that were started have not committed. Raises Unavailable."""
+        lags = (group_lag(self.broker.bootstrap, group_id([agent]), _SOURCES[agent]) for agent in self._agents)
+        return sum(sum(lag.values()) for lag in lags)
+
+    def wait_lag(self, at_most: int, timeout_s: float) -> float:
+        """Return how long it took until the agents were at most this far behind. Raises Unavailable."""
+        begun = time.monotonic()
+        lag: int | str = "unknown"
+        while time.monotonic() - begun < timeout_s:
+            try:
+                lag = self.lag()
+                if lag <= at_most:
+                    return time.monotonic() - begun
+            except Unavailable as error:
+                lag = str(error)
+            time.sleep(0.2)
+        raise Unavailable(f"after {timeout_s:g} s the agents are still behind: {lag}")
+
+    def observe(self, model: Model) -> Observed:
+        """Read every store that takes part."""
+        serving = self.http_url if self._setting.encoder == SERVING and "serve" in self.parts else None
+        stores = Stores(
+            self.settings, UPLOADS in self._agents, FEATURES in self._agents, ARCHIVE in self._agents, serving
+        )
+        return observe(stores, model, self.run)
+
+    def settle(
+        self, model: Model, timeout_s: float, *, required: frozenset[str] | None = None
+    ) -> tuple[Verdict, Observed]:
+        """Wait until the agents have caught up and the stores say what they must, or the time is over; judge then.
+
+        The last look decides: what is wrong for a moment (a row that waits for its push) is not a finding, what stays
+        wrong is.
+        """
+        deadline = time.monotonic() + timeout_s
+        stuck = ""
+        try:
+            self.wait_lag(0, timeout_s)
+        except Unavailable as error:
+            stuck = str(error)
+        while True:
+            try:
+                seen = self.observe(model)
+                verdict = verify(model, seen, required=required)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                if verdict.clean or time.monotonic() > deadline:
+                    break
+            time.sleep(0.5)
+        if stuck:
+            verdict.add("wrong", stuck)
+        return verdict, seen
+
+
+def _settings(setting: Setting, changes: dict[str, dict[str, Any]]) -> Settings:
+    base = setting.settings
+    http = HttpSettings(port=free_port())
+    broker = BrokerSettings(bootstrap=setting.broker.bootstrap)
+    sections: dict[str, Any] = {"home": setting.folder.resolve(), "http": http, "broker": broker}
+    sections["serving"] = ServingSettings(num_cpus=base.serving.num_cpus)
+    for name, values in changes.items():
+        sections[name] = getattr(base, name).model_copy(update=values)
+    return base.model_copy(update=sections)
