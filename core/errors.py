@@ -81,6 +81,18 @@ class MissingMedia(NotFound):
     code = "missing-media"
 
 
+class Unauthenticated(InvalidInput):
+    """A caller who has not shown who they are, or not so that it can be believed."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(InvalidInput):
+    """A caller who is known and may not do this."""
+
+    code = "forbidden"
+
+
 class Unavailable(RiverlightError):
     """A dependency failed or was too slow; the same call may succeed later."""
 

@@ -5,11 +5,12 @@ secrets (named by `RIVERLIGHT_SECRETS`, one file a setting: `catalogue__url`), a
 file named by `RIVERLIGHT_CONFIG`), the defaults below. This is the only module that reads the environment.
 """
 
+import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,6 +21,8 @@ from pydantic_settings import (
 )
 
 from core.errors import ConfigurationError
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class Section(BaseModel):
@@ -42,6 +45,77 @@ class HttpSettings(Section):
     )
     max_upload_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Largest multipart upload (one media file).")
     max_events_per_call: int = Field(1_000, ge=1, description="Events in one call of the collector.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks (`10.0.0.0/8`) of proxies in front of the API: `X-Forwarded-For` counts "
+        "from them only.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)  # its ValueError says what is wrong
+        return networks
+
+
+class AuthSettings(Section):
+    """Who may call the API. docs/how-to/access.md has the roles and recipes."""
+
+    mode: Literal["open", "tokens"] = Field(
+        "open",
+        description="`tokens`: every request shows a signed token. `open`: nobody is asked; allowed in the local "
+        "profile on loopback only.",
+    )
+    audience: str = Field("riverlight", min_length=1, description="The `aud` that a token must be for.")
+    keys: Path | None = Field(
+        None,
+        description="Folder of this installation's own keys (`riverlight access keys new`); to verify, its `jwks.json` "
+        "is enough. Unset: `<home>/access`.",
+    )
+    issuer: str | None = Field(
+        None, description="The `iss` of your identity provider. Unset: only this installation's own tokens count."
+    )
+    jwks: Path | None = Field(
+        None,
+        description="The identity provider's public keys: a JWKS file, or a folder of them; read again when they "
+        "change.",
+    )
+    roles_claim: str = Field(
+        "roles", min_length=1, description="Where the provider's tokens name roles; dots lead inward (`realm.roles`)."
+    )
+    role_prefix: str = Field("", description="What stands before our role names in the provider's tokens.")
+    max_lifetime_s: float = Field(
+        900.0, gt=0, le=86_400, description="A token that is made for longer (exp − iat) is refused."
+    )
+    leeway_s: float = Field(10.0, ge=0, le=120, description="How far clocks may differ.")
+    token_file: Path | None = Field(
+        None,
+        description="The token that this process shows when it calls the API; somebody renews it (`riverlight up` "
+        "does). Unset: signed here, with the private key in `auth.keys`.",
+    )
+
+
+Rate = Annotated[str, Field(pattern=r"^(\d+/\d*(second|minute|hour|day)(;(?!$)|$))*$")]
+
+
+class RateSettings(Section):
+    """How often one caller may call: by token subject, or by address where nobody has to show one.
+
+    A rate is written as `600/minute` or `20/second`; several, separated by `;`, must all hold; empty is no limit.
+    """
+
+    enabled: bool | None = Field(None, description="Unset: on with `auth.mode=tokens`, off when access is open.")
+    search: Rate = Field("1200/minute", description="Searches.")
+    media: Rate = Field("600/minute", description="Uploads of media.")
+    events: Rate = Field("1200/minute", description="Calls of the collector (each up to `http.max_events_per_call`).")
+    read: Rate = Field("3000/minute", description="Everything else that only reads.")
+    maintenance: Rate = Field("60/minute", description="Verifying, rebuilding and saving the index.")
+    refused: Rate = Field("120/minute", description="Requests with a token that is not valid, by address.")
+    storage: str = Field(
+        "memory://",
+        description="Where calls are counted. Several gateway replicas need one place: `redis://host:port/db`.",
+    )
 
 
 class BrokerSettings(Section):
@@ -167,7 +241,15 @@ class IndexSettings(Section):
     hnsw_ef_construction: int = Field(120, ge=8, description="HNSW: breadth while building.")
     hnsw_ef_search: int = Field(128, ge=8, description="HNSW: breadth while searching. Higher: recall for latency.")
     ivf_lists: int = Field(0, ge=0, description="IVF: clusters; 0 takes 4·√n at each training.")
-    ivf_probe: int = Field(16, ge=1, description="IVF: clusters searched.")
+    ivf_probe: int = Field(
+        0, ge=0, description="IVF: clusters searched; 0 measures at each training how many `ivf_recall` needs."
+    )
+    ivf_recall: float = Field(
+        0.99, gt=0, le=1, description="IVF: share of true neighbours that should lie in the clusters searched."
+    )
+    ivf_scan_limit: int = Field(
+        200_000, ge=1_000, description="IVF: about as many vectors are scanned at most, whatever `ivf_recall` asks for."
+    )
     pq_m: int = Field(32, ge=1, description="PQ: bytes per vector (must divide the dimension).")
     lsh_bits: int = Field(512, ge=8, description="LSH: bits per vector.")
     tree_count: int = Field(10, ge=1, description="Tree: trees in the forest.")
@@ -258,6 +340,8 @@ class Settings(BaseSettings):
         description="`production` refuses unsafe settings: volatile broker, open bind without authentication.",
     )
     http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
+    rates: RateSettings = RateSettings()
     broker: BrokerSettings = BrokerSettings()
     producer: ProducerSettings = ProducerSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
@@ -278,8 +362,13 @@ class Settings(BaseSettings):
                 raise ValueError("broker.kind: the embedded broker loses everything at a restart; not in production")
             if self.broker.replication_factor < 2:
                 raise ValueError("broker.replication_factor: production needs at least 2 (better 3)")
-        if self.http.host not in ("127.0.0.1", "localhost", "::1") and self.profile == "local":
-            raise ValueError("http.host: the local profile has no authentication and binds to loopback only")
+        if self.auth.mode == "open" and (self.profile != "local" or self.http.host not in LOOPBACK_HOSTS):
+            raise ValueError(
+                "auth.mode: `open` asks nobody who they are, which only the local profile on loopback may "
+                f"(profile is {self.profile}, http.host is {self.http.host}); set auth.mode to `tokens`"
+            )
+        if (self.auth.issuer is None) != (self.auth.jwks is None):
+            raise ValueError("auth.issuer and auth.jwks: an identity provider needs both")
         return self
 
     @classmethod
@@ -303,6 +392,11 @@ class Settings(BaseSettings):
     def api_url(self) -> str:
         """Where other processes reach the API, without a slash at the end."""
         return (self.http.url or f"http://{self.http.host}:{self.http.port}").rstrip("/")
+
+    @property
+    def own_keys_folder(self) -> Path:
+        """Where this installation's own keys are."""
+        return self.auth.keys or self.home.resolve() / "access"
 
     @property
     def catalogue_url(self) -> str:

@@ -45,6 +45,37 @@ def test_the_local_profile_refuses_to_be_seen_from_outside():
         load_settings(http={"host": "0.0.0.0"})
 
 
+@pytest.mark.parametrize(
+    "unsafe", [{"http": {"host": "0.0.0.0"}}, {"http": {"host": "10.0.0.5"}}, {"profile": "production"}]
+)
+def test_only_the_local_profile_on_loopback_may_ask_nobody_who_they_are(unsafe):
+    safe_broker = {"kind": "kafka:9092", "replication_factor": 3}
+    with pytest.raises(ConfigurationError, match=r"auth\.mode"):
+        load_settings(**unsafe, broker=safe_broker)
+    load_settings(**unsafe, broker=safe_broker, auth={"mode": "tokens"})
+
+
+def test_an_identity_provider_needs_its_name_and_its_keys():
+    with pytest.raises(ConfigurationError, match=r"auth\.jwks"):
+        load_settings(auth={"issuer": "https://idp.example"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rates": {"search": "often"}},
+        {"rates": {"media": "10/fortnight"}},
+        {"rates": {"read": "10/minute;"}},
+        {"http": {"trusted_proxies": ["10.0.0.1/8"]}},
+        {"http": {"trusted_proxies": ["proxy.example"]}},
+    ],
+)
+def test_rates_and_proxies_that_nobody_understands_are_refused(wrong):
+    [[section, [name, *_]]] = [(section, list(values)) for section, values in wrong.items()]
+    with pytest.raises(ConfigurationError, match=rf"{section}\.{name}"):
+        load_settings(**wrong)
+
+
 def test_everything_lives_under_home_unless_told_otherwise(empty_folder):
     settings = load_settings(home=str(empty_folder / "h"))
     assert settings.catalogue_url == f"sqlite:///{empty_folder / 'h' / 'catalogue.db'}"
