@@ -96,7 +96,8 @@ class AuthSettings(Section):
     )
 
 
-Rate = Annotated[str, Field(pattern=r"^(\d+/\d*(second|minute|hour|day)(;(?!$)|$))*$")]
+_RATE = r"\d+/\d*(second|minute|hour|day)"
+Rate = Annotated[str, Field(pattern=rf"^({_RATE}(;{_RATE})*)?$")]
 
 
 class RateSettings(Section):
