@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.debian_packages import Program
 from monitoring import prometheus_config
 
-RULES = Path(__file__).parent / "prometheus" / "rules.json"
+RULES = Path(__file__).parent / "provisioning" / "prometheus" / "rules.json"
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,11 @@ from core import topics
 from core.events import STREAM_EVENTS
 from core.settings import Settings
 from monitoring import catalogue, rules
+from monitoring.alerts import ALERTS
 from monitoring.dashboards import DASHBOARDS
 from monitoring.dashboards import render as render_dashboard
+from monitoring.objectives import PAGE_BURNS, ROUTE_WITHIN_S, TICKET_BURNS
+from monitoring.promises import PROMISES
 
 GENERATED = "<!-- Written by `riverlight docs`; change the code, not this page. -->\n\n"
 
@@ -28,6 +31,7 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/topics.md": topics_page,
         "docs/reference/metrics.md": metrics_page,
         "docs/reference/events.schema.json": events_schema,
+        "docs/slo.md": objectives_page,
         "infra/provisioning/prometheus/rules.json": rules.render,
     }
     for dashboard in DASHBOARDS:
@@ -60,9 +64,10 @@ def settings_page() -> str:
     """Every setting with its environment variable, default and meaning."""
     lines = [
         GENERATED + "# Settings\n",
-        "The first that has a value wins: command-line arguments, environment variables, a folder of secrets (named by",
-        "`RIVERLIGHT_SECRETS`, one file a setting, called as the variable without its prefix: `catalogue__url`), a TOML",
-        "file (`riverlight.toml` in the current folder, or the file named by `RIVERLIGHT_CONFIG`), the defaults below.\n",
+        "The first that has a value wins: command-line arguments, environment variables, a folder of secrets (named",
+        "by `RIVERLIGHT_SECRETS`, one file a setting, called as the variable without its prefix: `catalogue__url`), a",
+        "TOML file (`riverlight.toml` in the current folder, or the file named by `RIVERLIGHT_CONFIG`), the defaults",
+        "below.\n",
         *_settings_table(Settings, ""),
     ]
     for name, field in Settings.model_fields.items():
@@ -103,11 +108,46 @@ def metrics_page() -> str:
         name = metric.name + ("_total" if isinstance(metric, catalogue.Counter) else "")
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{name}` | {type(metric).__name__.lower()} | {labels} | {metric.help} | {metric.owner} |")
+    lines += ["\n## Recorded series\n", "| series | is |", "| --- | --- |"]
+    lines += [f"| `{one.name}` | `{_cell(one.expr)}` |" for one in rules.RECORDINGS]
     lines += ["\n## Alerts\n", "| alert | when | for | severity | runbook |", "| --- | --- | --- | --- | --- |"]
-    for alert in rules.ALERTS:
-        when = alert.expr.replace("|", "\\|")
+    for alert in ALERTS:
         runbook = f"[{alert.runbook}](../runbooks/{alert.runbook})"
-        lines.append(f"| {alert.name} | `{when}` | {alert.for_} | {alert.severity} | {runbook} |")
+        lines.append(f"| {alert.name} | `{_cell(alert.expr)}` | {alert.for_} | {alert.severity} | {runbook} |")
+    return "\n".join(lines) + "\n"
+
+
+def objectives_page() -> str:
+    """Every promise with its target, how it is measured, its alerts and their runbooks."""
+    lines = [
+        GENERATED + "# What is promised, and how it is watched\n",
+        "The rows are those of the dashboard *Platform overview*. A `page` wakes somebody: people notice, or will",
+        "within the hour. A `ticket` waits for the morning. [How to observe](how-to/observe.md) says how to start all",
+        "of this; [metrics](reference/metrics.md) has every metric and the condition of every alert.\n",
+        "| promise | target | measured by | alerts |",
+        "| --- | --- | --- | --- |",
+    ]
+    for promise in PROMISES:
+        alerts = ", ".join(
+            f"[{alert.name}](runbooks/{alert.runbook}) ({alert.severity})" for alert in promise.all_alerts()
+        )
+        lines.append(f"| {promise.title} | {promise.target} | {promise.measured_by} | {alerts} |")
+    lines += [
+        "\n## When an allowance burns\n",
+        "A target of 99 % allows one bad case in a hundred. *BurnsFast* and *BurnsSlowly* ask how many times faster",
+        "than that the cases go bad, over a long window and a short one at once: the long one keeps a blip from waking",
+        "anybody, the short one ends the alert soon after its cause.\n",
+        "| alert | times the allowed rate | over | and over | a month's allowance lasts |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, burns in (("BurnsFast", PAGE_BURNS), ("BurnsSlowly", TICKET_BURNS)):
+        lines += [f"| {name} | {times:g} | {long} | {short} | {30 / times:.2g} days |" for times, long, short in burns]
+    lines += [
+        "\n## Times of routes\n",
+        "| route | 99 % of successful answers within |",
+        "| --- | --- |",
+        *(f"| `{route}` | {bound * 1000:g} ms |" for route, bound in ROUTE_WITHIN_S.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -140,6 +180,10 @@ def _default(field: FieldInfo) -> str:
     if value is None or value is PydanticUndefined:
         return "unset"
     return f"`{value}`"
+
+
+def _cell(code: str) -> str:
+    return code.replace("|", "\\|")
 
 
 def _gib(size_bytes: int) -> str:

@@ -88,11 +88,11 @@ class Canary:
         try:
             self._wait_until(lambda: self._found(item_id, media_id), "searchable")
             searchable_s = self._clock.monotonic() - sent
+            self._recorder.observe(CANARY_FRESHNESS, searchable_s, system=SYSTEM, effect="searchable")
         finally:
             removed = self._send("deleted", item_id, {"item_id": item_id})
         self._wait_until(lambda: not self._found(item_id, media_id), "gone")
         gone_s = self._clock.monotonic() - removed
-        self._recorder.observe(CANARY_FRESHNESS, searchable_s, system=SYSTEM, effect="searchable")
         self._recorder.observe(CANARY_FRESHNESS, gone_s, system=SYSTEM, effect="gone")
         return CanaryResult(item_id, searchable_s, gone_s)
 

@@ -235,6 +235,12 @@ ENCODER_BATCH = Histogram(
 ENCODER_IMAGES = Counter(
     "riverlight_encoder_images", "Images by outcome: ok, or the error code.", labels=("outcome",), owner="serving"
 )
+MODEL_CREATED = Gauge(
+    "riverlight_model_created_timestamp_seconds",
+    "Unix time at which the model that is served was trained. No value for a model whose training nobody recorded.",
+    labels=("version",),
+    owner="serving",
+)
 
 # The process -------------------------------------------------------------------------------------------------------
 

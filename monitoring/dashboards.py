@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring import catalogue as m
-from monitoring.rules import mean, quantile
+from monitoring.promql import mean, quantile
 
 
 @dataclass(frozen=True)

@@ -1,117 +1,106 @@
-"""Recording and alert rules of Prometheus, as data; `render` writes the rule file."""
+"""What Prometheus computes by itself: recorded series, one or more for each promise, and the alerts."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from monitoring.catalogue import (
-    CANARY_FRESHNESS,
-    CANARY_LAST_SUCCESS,
-    CONSUMER_LAG,
-    DEAD_LETTERS,
-    LIVE_RECALL,
-    Histogram,
-)
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alert. `runbook` is the page in `docs/runbooks/` that says what to do."""
-
-    name: str
-    expr: str
-    for_: str
-    severity: str
-    summary: str
-    runbook: str
+from monitoring import catalogue as m
+from monitoring.alerts import ALERTS
+from monitoring.objectives import ANSWERED, OBJECTIVES, WINDOWS, series
+from monitoring.promql import highest, increase, mean, observations, quantile, rate, summed
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded series."""
+    """One recorded series. `promise` is the row of the overview it belongs to (`monitoring.promises`)."""
 
     name: str
     expr: str
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-def quantile(q: float, metric: Histogram, *, by: tuple[str, ...] = (), window: str = "5m") -> str:
-    """Return the PromQL for the q-quantile of a histogram, keeping the labels in `by`."""
-    labels = ", ".join(("le", *by))
-    return f"histogram_quantile({q:g}, sum by ({labels}) (rate({metric.name}_bucket[{window}])))"
-
-
-def mean(metric: Histogram, *, by: tuple[str, ...] = (), window: str = "15m") -> str:
-    """Return the PromQL for the mean of a histogram's observations, keeping the labels in `by`."""
-    labels = ", ".join(by)
-    total, count = (f"sum by ({labels}) (rate({metric.name}_{part}[{window}]))" for part in ("sum", "count"))
-    return f"{total} / {count}"
+    promise: str
 
 
 RECORDINGS = (
-    Recording("riverlight:canary_freshness_seconds:p99", quantile(0.99, CANARY_FRESHNESS, by=("system", "effect"))),
+    Recording(
+        "riverlight:searchable_seconds:p99",
+        quantile(0.99, m.CANARY_FRESHNESS, by=("system",), where='effect="searchable"', window="10m"),
+        "searchable",
+    ),
+    Recording(
+        "riverlight:gone_seconds:p99",
+        quantile(0.99, m.CANARY_FRESHNESS, by=("system",), where='effect="gone"', window="10m"),
+        "gone",
+    ),
+    Recording(
+        "riverlight:dead_letters:increase1h", increase(m.DEAD_LETTERS, by=("agent", "code"), window="1h"), "kept"
+    ),
+    Recording("riverlight:consumer_lag_records:sum", summed(m.CONSUMER_LAG, by=("agent",)), "kept"),
+    Recording("riverlight:outbox_pending_records:max", highest(m.OUTBOX_PENDING), "kept"),
+    Recording(
+        "riverlight:http_request_seconds:p99",
+        quantile(0.99, m.REQUEST_SECONDS, by=("route",), where='status=~"2.."'),
+        "fast",
+    ),
+    Recording("riverlight:http_requests:rate5m", observations(m.REQUEST_SECONDS, by=("route",)), "answered"),
+    Recording("riverlight:http_errors:ratio5m", ANSWERED.bad_share("5m"), "answered"),
+    Recording("riverlight:live_recall_ratio:mean15m", mean(m.LIVE_RECALL, by=("index",)), "right"),
+    Recording("riverlight:index_lag_records:max", highest(m.INDEX_LAG, by=("index",)), "right"),
+    Recording("riverlight:model_age_seconds", f"time() - {highest(m.MODEL_CREATED, by=('version',))}", "current"),
+    Recording(
+        "riverlight:feature_seconds:p99",
+        quantile(0.99, m.FRESHNESS, by=("system",), where='effect="feature"', window="10m"),
+        "current",
+    ),
+    Recording("riverlight:features_pending_rows:max", highest(m.FEATURES_PENDING), "current"),
+    Recording("riverlight:memory_bytes:sum", "sum by (job) (process_resident_memory_bytes)", "means"),
+    Recording("riverlight:cpu_cores:rate5m", "sum by (job) (rate(process_cpu_seconds_total[5m]))", "means"),
+    Recording("riverlight:http_requests_shed:rate5m", rate(m.REQUESTS_SHED, by=("route",)), "means"),
 )
 
-ALERTS = (
-    Alert(
-        "FreshnessSlow",
-        "riverlight:canary_freshness_seconds:p99 > 1",
-        "5m",
-        "page",
-        "{{ $labels.system }}: p99 until {{ $labels.effect }} is over 1 s",
-        "freshness.md",
-    ),
-    Alert(
-        "CanarySilent",
-        f"time() - {CANARY_LAST_SUCCESS.name} > 120",
-        "1m",
-        "page",
-        "{{ $labels.system }}: no canary came through for two minutes",
-        "freshness.md",
-    ),
-    Alert(
-        "DeadLetters",
-        f"sum by (agent, code) (increase({DEAD_LETTERS.name}_total[10m])) > 0",
-        "0m",
-        "ticket",
-        "{{ $labels.agent }} wrote dead letters: {{ $labels.code }}",
-        "dead-letters.md",
-    ),
-    Alert(
-        "ConsumerStuck",
-        f"min_over_time({CONSUMER_LAG.name}[2m]) > 0 and delta({CONSUMER_LAG.name}[2m]) >= 0",
-        "2m",
-        "page",
-        "{{ $labels.agent }} is behind on {{ $labels.topic }} and not catching up",
-        "consumer-stuck.md",
-    ),
-    Alert(
-        "RecallLow",
-        f"{mean(LIVE_RECALL, by=('index',))} < 0.95",
-        "10m",
-        "ticket",
-        "live recall of the {{ $labels.index }} index is under 0.95",
-        "recall.md",
-    ),
-)
+
+def recording(name: str) -> Recording:
+    """Return the recording of that name. Raises KeyError when there is none."""
+    return next(one for one in RECORDINGS if one.name == name)
 
 
 def rule_groups() -> dict[str, Any]:
-    """Return the rule file as Prometheus reads it."""
-    recordings = [{"record": r.name, "expr": r.expr, **({"labels": r.labels} if r.labels else {})} for r in RECORDINGS]
+    """Return the rule file as Prometheus reads it. Alerts on objectives come after what they are made of.
+
+    Long windows are looked at less often: they change slowly and cost more. Never less than every few minutes, though,
+    for after five without a value Prometheus takes a series for ended.
+    """
     alerts = [
         {
-            "alert": a.name,
-            "expr": a.expr,
-            "for": a.for_,
-            "labels": {"severity": a.severity},
-            "annotations": {"summary": a.summary, "runbook": f"docs/runbooks/{a.runbook}"},
+            "alert": alert.name,
+            "expr": alert.expr,
+            "for": alert.for_,
+            "labels": {"severity": alert.severity},
+            "annotations": {"summary": alert.summary, "runbook": f"docs/runbooks/{alert.runbook}"},
         }
-        for a in ALERTS
+        for alert in ALERTS
     ]
-    return {"groups": [{"name": "riverlight", "rules": recordings + alerts}]}
+    return {
+        "groups": [
+            {"name": "riverlight-promises", "rules": [_recorded(one) for one in RECORDINGS]},
+            {"name": "riverlight-objectives-short", "interval": "15s", "rules": _objectives(WINDOWS[:3])},
+            {"name": "riverlight-objectives-long", "interval": "1m", "rules": _objectives(WINDOWS[3:])},
+            {"name": "riverlight-alerts", "rules": alerts},
+        ]
+    }
 
 
 def render() -> str:
     """Return the rule file. JSON is YAML, so no YAML library is needed to write it."""
     return json.dumps(rule_groups(), indent=2) + "\n"
+
+
+def _objectives(windows: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"record": series(window), "expr": one.bad_share(window), "labels": {"objective": one.name}}
+        for window in windows
+        for one in OBJECTIVES
+    ]
+
+
+def _recorded(one: Recording) -> dict[str, Any]:
+    return {"record": one.name, "expr": one.expr}

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, Imag
 from core.settings import Settings
 from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, to_wire
 from models.media.decoder import MediaDecoder
+from monitoring.catalogue import MODEL_CREATED
 from monitoring.recorder import Recorder
 from serving.embedder import ImageEmbedder
 from serving.exchange import Exchange
@@ -41,6 +43,7 @@ class EncoderParts:
 
     encoder: ImageEncoder
     store: ObjectStore
+    trained: datetime | None = None  # when; None where nobody recorded it
 
 
 def open_parts(settings: Settings) -> EncoderParts:
@@ -49,8 +52,13 @@ def open_parts(settings: Settings) -> EncoderParts:
     from models.registry.packaged import open_registry
     from models.visual_search.load import load_encoder
 
-    encoder = load_encoder(settings.encoder, open_registry(settings.home))
-    return EncoderParts(encoder, open_object_store(settings.objects_url))
+    registry = open_registry(settings.home)
+    encoder = load_encoder(settings.encoder, registry)
+    trained = None
+    if settings.encoder.kind == "lite":
+        model, _, version = encoder.version.partition("/")
+        trained = datetime.fromisoformat(registry.show(model, version).manifest.created)
+    return EncoderParts(encoder, open_object_store(settings.objects_url), trained)
 
 
 class ImageEncoderService(EmbeddingService):
@@ -70,6 +78,8 @@ class ImageEncoderService(EmbeddingService):
         self._encoder = parts.encoder
         self._max_bytes = settings.media.max_bytes
         self._recorder = Recorder(process_metrics=True)
+        if parts.trained is not None:
+            self._recorder.set(MODEL_CREATED, parts.trained.timestamp(), version=parts.encoder.version)
         self._decoder = MediaDecoder(settings.media)
         self._decoder.start()
         self._embedder = ImageEmbedder(

@@ -75,8 +75,11 @@ def test_a_canary_that_is_never_found_is_late_and_still_deleted():
 
 
 def test_a_deleted_item_that_stays_in_answers_is_late():
+    recorder = Recorder()
     with pytest.raises(CanaryLate, match="gone"):
-        canary(Platform(sticky=True), Recorder(), canary_timeout_s=1).run_once(seed=7)
+        canary(Platform(sticky=True), recorder, canary_timeout_s=1).run_once(seed=7)
+    assert recorder.value(CANARY_FRESHNESS, system="visual_search", effect="searchable") == 1
+    assert recorder.value(CANARY_FRESHNESS, system="visual_search", effect="gone") == 0
 
 
 def test_a_failing_api_is_counted_and_does_not_end_the_canary():

@@ -2,7 +2,7 @@ import json
 import re
 from pathlib import Path
 
-from monitoring import catalogue, dashboards, prometheus_config, rules
+from monitoring import catalogue, dashboards, prometheus_config
 
 METRIC = re.compile(r"\briverlight_[a-z0-9_]+")
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "")
@@ -27,15 +27,6 @@ def test_every_query_of_every_dashboard_names_metrics_that_exist():
             used = METRIC.findall(query)
             assert used, query
             assert set(used) <= exposed_names(), query
-
-
-def test_every_rule_names_metrics_that_exist_and_a_runbook_that_exists():
-    recorded = {recording.name for recording in rules.RECORDINGS}
-    for alert in rules.ALERTS:
-        names = set(METRIC.findall(alert.expr))
-        assert names <= exposed_names(), alert
-        assert names or any(name in alert.expr for name in recorded), alert
-        assert (Path("docs/runbooks") / alert.runbook).is_file(), alert.runbook
 
 
 def test_panels_of_a_dashboard_do_not_overlap():

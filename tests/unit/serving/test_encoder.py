@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 import time
+from datetime import UTC, datetime
 
 import httpx
 import numpy as np
@@ -93,6 +94,18 @@ async def test_images_asked_for_together_share_forward_passes(make_service, stor
     results = await service.encode_media(ids)
     assert all(isinstance(result, EncodedImage) for result in results)
     assert model.batches == [4, 2]
+
+
+async def test_the_metrics_say_when_the_model_was_trained(store, model, tmp_path):
+    trained = datetime(2026, 3, 1, tzinfo=UTC)
+    service = ImageEncoderService(Settings(home=tmp_path), lambda _: EncoderParts(model, store, trained))
+    try:
+        async with client_of(service) as client:
+            metrics = (await client.get("/metrics")).text
+    finally:
+        service.close()
+    name = "riverlight_model_created_timestamp_seconds"
+    assert f'{name}{{version="{model.version}"}} {trained.timestamp()}' in metrics
 
 
 async def test_a_lone_image_does_not_wait_for_company(make_service, model):

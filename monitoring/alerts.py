@@ -1,0 +1,238 @@
+"""Every alert, as data. `severity`: `page` wakes somebody, `ticket` waits for the morning.
+
+A page means that people notice, or will within the hour; everything else is a ticket. Each alert has a runbook page
+(docs/runbooks/), and is tried with promtool in tests/unit/monitoring/: when it fires, and when it does not.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from monitoring import catalogue as m
+from monitoring.objectives import OBJECTIVES, PAGE_BURNS, TICKET_BURNS
+from monitoring.promql import grew, increase, mean, rate, stuck
+
+RECALL_AT_LEAST = 0.95
+MODEL_OLD_AFTER_S = 90 * 86_400
+SNAPSHOT_OLD_AFTER_S = 3_600
+CANARY_SILENT_AFTER_S = 120
+SHED_AT_MOST_PER_S = 0.1
+CPU_AT_MOST = 0.95
+FILES_AT_MOST = 0.8
+LEAK_HORIZON_S = 4 * 3_600
+ENCODER_FAILURES_AT_MOST = 0.05
+#: Outcomes of an image that say something about us, not about the image.
+OUR_FAILURES = 'outcome=~"internal|unavailable|overloaded|timeout|integrity"'
+_APPLIED = 'outcome="applied"'
+_DEAD_LETTER = 'outcome="dead_letter"'
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert. `for_` is how long the condition has to hold; `runbook` is a page in `docs/runbooks/`."""
+
+    name: str
+    expr: str
+    for_: str
+    severity: Literal["page", "ticket"]
+    summary: str
+    runbook: str
+
+
+def _burns() -> list[Alert]:
+    found = []
+    for objective in OBJECTIVES:
+        who = "".join(f"{{{{ $labels.{label} }}}}: " for label in objective.by)
+        allowed = f"the {objective.allowed * 100:g} % that may fail in a month"
+        found += [
+            Alert(
+                f"{objective.alert}BurnsFast",
+                objective.burning(PAGE_BURNS),
+                "0m",
+                "page",
+                f"{who}{allowed} will be used up within days. {objective.promise}",
+                objective.runbook,
+            ),
+            Alert(
+                f"{objective.alert}BurnsSlowly",
+                objective.burning(TICKET_BURNS),
+                "0m",
+                "ticket",
+                f"{who}{allowed} will be used up before the month is over. {objective.promise}",
+                objective.runbook,
+            ),
+        ]
+    return found
+
+
+ALERTS: tuple[Alert, ...] = (
+    *_burns(),
+    # Seen at all ------------------------------------------------------------------------------------------------
+    Alert(
+        "CanarySilent",
+        f"time() - {m.CANARY_LAST_SUCCESS.name} > {CANARY_SILENT_AFTER_S}"
+        f" or {rate(m.CANARY_RUNS, by=('system',))} > 0 unless on (system) {m.CANARY_LAST_SUCCESS.name}",
+        "1m",
+        "page",
+        "{{ $labels.system }}: no canary came through for two minutes",
+        "canary.md",
+    ),
+    Alert(
+        "ProcessDown",
+        "up == 0",
+        "2m",
+        "page",
+        "{{ $labels.job }} at {{ $labels.instance }} does not answer Prometheus",
+        "process-down.md",
+    ),
+    Alert(
+        "KeepsRestarting",
+        "changes(process_start_time_seconds[30m]) > 2",
+        "0m",
+        "ticket",
+        "{{ $labels.job }} was started three times or more in half an hour",
+        "process-down.md",
+    ),
+    # Nothing lost -----------------------------------------------------------------------------------------------
+    Alert(
+        "DeadLetters",
+        grew(m.DEAD_LETTERS, by=("agent", "code")),
+        "0m",
+        "ticket",
+        "{{ $labels.agent }} wrote dead letters: {{ $labels.code }}",
+        "dead-letters.md",
+    ),
+    Alert(
+        "DeadLettersMany",
+        f"{rate(m.EVENTS, by=('agent',), where=_DEAD_LETTER)}"
+        f" / {rate(m.EVENTS, by=('agent',))} > 0.1"
+        f" and {increase(m.DEAD_LETTERS, by=('agent',))} > 20",
+        "2m",
+        "page",
+        "{{ $labels.agent }}: more than a tenth of the events become dead letters",
+        "dead-letters.md",
+    ),
+    Alert(
+        "ConsumerStuck",
+        stuck(m.CONSUMER_LAG, window="2m"),
+        "2m",
+        "page",
+        "{{ $labels.agent }} is behind on {{ $labels.topic }} and not catching up",
+        "consumer-stuck.md",
+    ),
+    Alert(
+        "AgentWaits",
+        f"{increase(m.RETRIES, by=('agent',), window='5m')} > 5",
+        "5m",
+        "ticket",
+        "{{ $labels.agent }} tries again and again: something it depends on is down",
+        "consumer-stuck.md",
+    ),
+    Alert(
+        "OutboxStuck",
+        stuck(m.OUTBOX_PENDING, window="5m"),
+        "2m",
+        "page",
+        "accepted events wait in the outbox and do not reach the log",
+        "outbox.md",
+    ),
+    # Right ------------------------------------------------------------------------------------------------------
+    Alert(
+        "RecallLow",
+        f"{mean(m.LIVE_RECALL, by=('index',))} < {RECALL_AT_LEAST}",
+        "10m",
+        "ticket",
+        f"live recall of the {{{{ $labels.index }}}} index is under {RECALL_AT_LEAST}",
+        "recall.md",
+    ),
+    Alert(
+        "IndexBehind",
+        stuck(m.INDEX_LAG, window="2m"),
+        "2m",
+        "page",
+        "the {{ $labels.index }} index does not follow its log: searches answer from an old state",
+        "index.md",
+    ),
+    Alert(
+        "IndexEntriesInvalid",
+        grew(m.INDEX_ENTRIES, by=("index",), where='outcome="invalid"'),
+        "0m",
+        "ticket",
+        "the log of the {{ $labels.index }} index holds entries that cannot be read",
+        "index.md",
+    ),
+    Alert(
+        "SnapshotOld",
+        f"time() - {m.INDEX_SNAPSHOT_AGE.name} > {SNAPSHOT_OLD_AFTER_S}"
+        f" and on (index) {increase(m.INDEX_ENTRIES, by=('index',), where=_APPLIED, window='1h')} > 0",
+        "10m",
+        "ticket",
+        "the {{ $labels.index }} index changes and was not saved for an hour: a restart will take longer",
+        "index.md",
+    ),
+    Alert(
+        "ModelMismatch",
+        grew(m.INDEX_ENTRIES, by=("index",), where='outcome="other_model"'),
+        "5m",
+        "ticket",
+        "entries of another model arrive at the {{ $labels.index }} index and are not searchable",
+        "model.md",
+    ),
+    Alert(
+        "ModelOld",
+        f"time() - {m.MODEL_CREATED.name} > {MODEL_OLD_AFTER_S}",
+        "1h",
+        "ticket",
+        "model {{ $labels.version }} was trained more than 90 days ago",
+        "model.md",
+    ),
+    Alert(
+        "FeaturesStale",
+        stuck(m.FEATURES_PENDING, window="2m"),
+        "5m",
+        "ticket",
+        "changed features do not reach the online store",
+        "features.md",
+    ),
+    # Within its means -------------------------------------------------------------------------------------------
+    Alert(
+        "Shedding",
+        f"{rate(m.REQUESTS_SHED, by=('route',))} > {SHED_AT_MOST_PER_S}",
+        "5m",
+        "ticket",
+        "requests to {{ $labels.route }} are refused because too many wait",
+        "saturation.md",
+    ),
+    Alert(
+        "ProcessorFull",
+        f"rate(process_cpu_seconds_total[5m]) > {CPU_AT_MOST}",
+        "15m",
+        "ticket",
+        "{{ $labels.job }} uses a whole processor core and can do no more",
+        "saturation.md",
+    ),
+    Alert(
+        "FilesRunOut",
+        f"process_open_fds / process_max_fds > {FILES_AT_MOST}",
+        "5m",
+        "ticket",
+        "{{ $labels.job }} will soon be refused new files and connections",
+        "saturation.md",
+    ),
+    Alert(
+        "MemoryGrows",
+        f"predict_linear(process_resident_memory_bytes[1h], {LEAK_HORIZON_S}) > 2 * process_resident_memory_bytes"
+        " and process_resident_memory_bytes > 268435456",
+        "30m",
+        "ticket",
+        "{{ $labels.job }} will need twice its memory within four hours",
+        "memory.md",
+    ),
+    Alert(
+        "EncoderFails",
+        f"{rate(m.ENCODER_IMAGES, where=OUR_FAILURES)} / {rate(m.ENCODER_IMAGES)} > {ENCODER_FAILURES_AT_MOST}",
+        "5m",
+        "page",
+        "the image encoder fails on one image in twenty or more, and not because of the images",
+        "encoder.md",
+    ),
+)
