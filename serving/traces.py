@@ -63,7 +63,7 @@ class TraceStore:
         """Return a trace, written or not. Reads the catalogue, so call it off the event loop."""
         with self._lock:
             pending = self._pending.get(trace_id)
-        return pending or self._catalogue.trace(trace_id)
+        return pending.plain() if pending else self._catalogue.trace(trace_id)
 
     def flush(self) -> None:
         """Write everything that is pending now; what cannot be written stays pending."""

@@ -35,6 +35,7 @@ from storage.catalogue import TraceRecord
 SYSTEM = "visual_search"
 CANARY_CATEGORY = "riverlight.canary"  # shown only to who asks for it
 _MAX_CANDIDATES = 2_000
+_NO_FILTER = SearchFilter()
 _FAILURES: dict[str, type[InvalidInput]] = {
     error.code: error for error in (MissingMedia, TooLarge, UndecodableMedia, UnsupportedMedia)
 }
@@ -204,7 +205,10 @@ class VisualSearch:
     def _explain(
         self, query: VisualQuery, point: _Point, rules: RerankRules, answer: VisualAnswer, exchange: Exchange
     ) -> dict[str, Any]:
-        """Return everything that decided this answer, as JSON; the vector lets "why not" be answered later."""
+        """Return everything that decided this answer; the vector lets "why not" be answered later.
+
+        Rules and verdicts are handed on as they are: the writer of traces turns them into JSON, off the event loop.
+        """
         asked = {
             "media_id": query.media_id,
             "item_id": query.item_id,
@@ -214,16 +218,18 @@ class VisualSearch:
         }
         return {
             "asked": {name: value for name, value in asked.items() if value},
-            "rules": asdict(rules),
+            "rules": rules,
             "vector": base64.b64encode(point.vector.astype("<f4").tobytes()).decode(),
             "vector_from": point.source,
             "model_version": answer.model_version,
             "index": self._index.describe(),
-            "candidates": [asdict(verdict) for verdict in answer.reranked.verdicts],
+            "candidates": answer.reranked.verdicts,
             "stages_ms": {name: round(seconds * 1000, 3) for name, seconds in exchange.stages_s.items()},
         }
 
 
 def _without_defaults(where: SearchFilter) -> dict[str, Any]:
-    default = asdict(SearchFilter())
+    if where == _NO_FILTER:
+        return {}
+    default = asdict(_NO_FILTER)
     return {name: value for name, value in asdict(where).items() if value != default[name]}

@@ -1,10 +1,11 @@
 """Traces: what was known and decided when an answer was given, so that "why" has an answer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, Connection, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,12 +14,20 @@ from storage.catalogue.base import Base, UtcDateTime, upsert
 
 @dataclass(frozen=True)
 class TraceRecord:
-    """One answer's explanation. `payload` is JSON; a number that JSON does not have (NaN) is stored as null."""
+    """One answer's explanation.
+
+    `payload` is what msgspec can write as JSON, dataclasses included, so that a record costs nothing to make while
+    somebody waits; it is read back plain. A number that JSON does not have (NaN) becomes null.
+    """
 
     trace_id: str
     kind: str
     created_at: datetime
     payload: dict[str, Any]
+
+    def plain(self) -> "TraceRecord":
+        """Return the record as it is read back from the catalogue."""
+        return replace(self, payload=msgspec.json.decode(msgspec.json.encode(self.payload)))
 
 
 class TraceRow(Base):
@@ -33,7 +42,16 @@ class TraceRow(Base):
 def put(connection: Connection, records: Sequence[TraceRecord]) -> None:
     if records:
         statement = upsert(connection.dialect.name, TraceRow).on_conflict_do_nothing()
-        connection.execute(statement, [asdict(record) for record in records])
+        connection.execute(statement, [_row(record) for record in records])
+
+
+def _row(record: TraceRecord) -> dict[str, Any]:
+    return {
+        "trace_id": record.trace_id,
+        "kind": record.kind,
+        "created_at": record.created_at,
+        "payload": record.payload,
+    }
 
 
 def read(connection: Connection, trace_id: str) -> TraceRecord | None:
