@@ -8,7 +8,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help setup demo test lint format types unit integration references clean
+.PHONY: help setup demo test lint format types unit integration chaos bench load audit references clean
+
+HOST ?= http://127.0.0.1:8080
+USERS ?= 20
+SECONDS ?= 120
+SEED ?= 7
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +47,20 @@ unit: setup ## The tests that start no processes
 
 integration: setup ## The tests on real brokers, databases and Ray
 	@$(PYTEST) -m integration
+
+chaos: setup ## Kill, freeze, poison and flood the system; prove that nothing is lost (long)
+	@$(BIN)/riverlight chaos run --all --seed $(SEED)
+	@$(BIN)/riverlight chaos report
+
+bench: setup ## Measure every promise beside its baseline (long; wants a quiet machine)
+	@$(BIN)/riverlight bench run
+	@$(BIN)/riverlight bench report
+
+load: setup ## Put load on the running system at HOST, with thresholds (riverlight up --detach first)
+	@$(BIN)/locust -f tests/load/locustfile.py --headless --only-summary --host $(HOST) --users $(USERS) --spawn-rate 5 --run-time $(SECONDS)
+
+audit: setup ## Look for known weaknesses in the locked packages
+	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 references: setup ## Write the generated pages in docs/reference
 	@$(BIN)/riverlight docs
