@@ -78,14 +78,16 @@ def rerank(hits: Sequence[Hit], rules: RerankRules, current: Callable[[str], Ind
     results: list[Hit] = []
     verdicts: list[Verdict] = []
     for rank, hit in enumerate(ordered):
-        entry = current(hit.entry.item_id)
+        full = len(results) >= rules.k
+        # What comes too late anyway is judged by what the search saw: no need to look again, nor for copies.
+        entry = hit.entry if full else current(hit.entry.item_id)
         reason: Reason | None = inadmissible(hit, entry, rules)
         because_of: str | None = None
-        if reason is None and entry is not None:
+        if reason is None and full:
+            reason = "beyond-k"
+        elif reason is None and entry is not None:
             candidate = _Kept.of(entry)
             reason, because_of = _copy_of(candidate, kept, rules)
-            if reason is None and len(results) >= rules.k:
-                reason = "beyond-k"
             if reason is None:
                 kept.append(candidate)
                 results.append(Hit(score=hit.score, entry=entry))

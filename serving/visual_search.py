@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -198,9 +199,9 @@ class VisualSearch:
         for stage, seconds in exchange.stages_s.items():
             self._recorder.observe(SEARCH_SECONDS, seconds, system=SYSTEM, stage=stage)
         self._recorder.observe(SEARCH_RESULTS, len(answer.results), system=SYSTEM)
-        for verdict in answer.reranked.verdicts:
-            if verdict.reason is not None:
-                self._recorder.count(SEARCH_REMOVED, system=SYSTEM, reason=verdict.reason)
+        removed = Counter(verdict.reason for verdict in answer.reranked.verdicts if verdict.reason is not None)
+        for reason, number in removed.items():
+            self._recorder.count(SEARCH_REMOVED, number, system=SYSTEM, reason=reason)
 
     def _explain(
         self, query: VisualQuery, point: _Point, rules: RerankRules, answer: VisualAnswer, exchange: Exchange
