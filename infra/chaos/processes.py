@@ -1,6 +1,5 @@
 """The processes of a stage: started as the supervisor starts them, tortured by name, started again when they end."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -54,6 +53,7 @@ class Part:
         self._spec = spec
         self._timeline = timeline
         self._child: Child | None = None
+        self._frozen = False
         self._changing = threading.RLock()
 
     @property
@@ -98,13 +98,17 @@ class Part:
     def freeze(self) -> None:
         """SIGSTOP: it is there, holds what it holds, and does nothing."""
         self._signal(signal.SIGSTOP, "stopped (SIGSTOP)")
+        self._frozen = True
 
     def thaw(self) -> None:
         """SIGCONT: it goes on as if no time had passed."""
         self._signal(signal.SIGCONT, "continued (SIGCONT)")
+        self._frozen = False
 
     def terminate(self, timeout_s: float = 30.0) -> None:
         """Ask it to stop, wait, and end what is left of it."""
+        if self._frozen and self.running:
+            self.thaw()
         with self._changing:
             self.wanted = False
             child, self._child = self._child, None
@@ -160,8 +164,6 @@ class Keeper:
         self._stop.set()
         self._thread.join()
         for part in reversed(self._parts):
-            with contextlib.suppress(Unavailable, OSError):
-                part.thaw()
             part.terminate()
 
     def _run(self) -> None:

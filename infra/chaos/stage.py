@@ -43,7 +43,7 @@ _LISTEN = "127.0.0.1"
 _SOURCES = {
     UPLOADS: (topics.UPLOADS.name,),
     FEATURES: (topics.INTERACTIONS.name,),
-    ARCHIVE: tuple(topic.name for topic in topics.SOURCES),
+    ARCHIVE: (topics.UPLOADS.name, topics.INTERACTIONS.name),  # the others get no events here
 }
 
 

@@ -102,7 +102,7 @@ def run_command(
                 bar.update(task, completed=1.0, last="")
                 write_result(result, folder)
                 results.append(result)
-                bar.console.print(_line(result), markup=False, highlight=False)
+                bar.console.print("\n".join((_line(result), *_reasons(result))), markup=False, highlight=False)
         emit(results, _table(results, folder), output)
         if any(not result.kept and not result.skipped for result in results):
             raise typer.Exit(EXIT_FAILED)
@@ -136,6 +136,10 @@ def _table(results: "list[GoalResult]", folder: Path) -> Table:
         recover = "" if result.recover_s is None else f"{result.recover_s:.1f}"
         promise = "not run" if result.skipped else "[green]kept[/]" if result.kept else "[bold red]broken[/]"
         table.add_row(result.goal, result.broker, *(f"{count:,}" for count in counts), recover, promise)
-        for reason in (*result.broken, *(text for texts in result.examples.values() for text in texts[:3])):
-            table.add_row("", "", "", "", "", "", "", "", "", reason)
     return table
+
+
+def _reasons(result: "GoalResult") -> list[str]:
+    """Return what broke a promise: its own words, then some examples of each finding."""
+    examples = [f"{what}: {text}" for what, texts in result.examples.items() for text in texts[:3]]
+    return [f"  {reason}" for reason in (*result.broken, *examples)]
