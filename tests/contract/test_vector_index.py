@@ -152,7 +152,19 @@ def test_an_owner_finds_their_own_private_items_but_not_hidden_ones(index: Vecto
         (SearchFilter(owner_id="nobody"), set()),
         (SearchFilter(kind="sculpture"), set()),
     ],
-    ids=str,
+    ids=(
+        "owner",
+        "category",
+        "language",
+        "kind",
+        "tags",
+        "region",
+        "without-items",
+        "without-categories",
+        "several",
+        "unknown-owner",
+        "unknown-kind",
+    ),
 )
 def test_each_filter_leaves_what_satisfies_it(index: VectorIndex, where: SearchFilter, expected: set[str]) -> None:
     index.apply(entry("a", VECTORS[0], owner_id="ann", category="cats", tags=["red"], blocked_regions=["AT", "CH"]))
