@@ -16,11 +16,11 @@ from core.events import STREAM_EVENTS
 from core.settings import Settings
 from monitoring import catalogue, rules
 from monitoring.alerts import ALERTS
-from monitoring.dashboards import DASHBOARDS
-from monitoring.dashboards import render as render_dashboard
+from monitoring.dashboards import DASHBOARDS, grafana
 from monitoring.objectives import PAGE_BURNS, ROUTE_WITHIN_S, TICKET_BURNS
 from monitoring.promises import PROMISES
 
+GRAFANA = "infra/provisioning/grafana"
 GENERATED = "<!-- Written by `riverlight docs`; change the code, not this page. -->\n\n"
 
 
@@ -33,9 +33,11 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/events.schema.json": events_schema,
         "docs/slo.md": objectives_page,
         "infra/provisioning/prometheus/rules.json": rules.render,
+        f"{GRAFANA}/datasources/prometheus.yaml": grafana.render_datasource,
+        f"{GRAFANA}/dashboards/riverlight.yaml": grafana.render_provider,
     }
     for dashboard in DASHBOARDS:
-        files[f"infra/provisioning/grafana/{dashboard.uid}.json"] = partial(render_dashboard, dashboard)
+        files[f"{GRAFANA}/dashboards/{dashboard.uid}.json"] = partial(grafana.render, dashboard)
     return files
 
 

@@ -170,6 +170,17 @@ REQUEST_SECONDS = Histogram(
 REQUESTS_SHED = Counter(
     "riverlight_http_requests_shed", "Requests refused because a queue was full.", labels=("route",), owner="serving"
 )
+REQUESTS_RATE_LIMITED = Counter(
+    "riverlight_http_requests_rate_limited",
+    "Requests refused because their caller calls too often. kind: see settings `rates`.",
+    labels=("kind",),
+    owner="serving",
+)
+RATE_LIMIT_STORAGE_FAILURES = Counter(
+    "riverlight_http_rate_limit_storage_failures",
+    "Calls counted in the replica alone because the shared storage of rates did not answer.",
+    owner="serving",
+)
 SEARCH_SECONDS = Histogram(
     "riverlight_search_stage_seconds",
     "Time of each stage of a search. stage: embed, search, rerank.",
@@ -245,7 +256,7 @@ MODEL_CREATED = Gauge(
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(
-    "riverlight_build_info", "1, labelled with the code version.", labels=("version", "process"), owner="monitoring"
+    "riverlight_build_info", "1, labelled with the code version.", labels=("version",), owner="monitoring"
 )
 
 

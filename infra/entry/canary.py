@@ -26,7 +26,7 @@ def run(settings: Settings, metrics_port: int) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    recorder = Recorder()
+    recorder = Recorder(process_metrics=True)
     server = serve_metrics(recorder, settings.monitoring.host, metrics_port)
     try:
         run_canary(settings, recorder, SystemClock(), stop)

@@ -2,18 +2,9 @@
 
 import re
 
-from monitoring import catalogue, objectives, rules
+from monitoring import catalogue, objectives, others, rules
 
 _NAME = re.compile(r"\b(?:riverlight_\w+|riverlight:[\w:]+|process_\w+|python_\w+|ray_\w+|up\b)")
-#: Of prometheus_client's process collector, and of Prometheus itself.
-OTHERS = {
-    "up",
-    "process_cpu_seconds_total",
-    "process_open_fds",
-    "process_max_fds",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-}
 
 
 def used_names(query: str) -> set[str]:
@@ -24,7 +15,8 @@ def used_names(query: str) -> set[str]:
 def unknown_names(query: str) -> set[str]:
     """Return the series that a query asks for and nobody exposes or records."""
     recorded = {one.name for one in rules.RECORDINGS} | {objectives.series(window) for window in objectives.WINDOWS}
-    return used_names(query) - exposed_names() - recorded - OTHERS
+    libraries = {name for metric in (*others.PROCESS, *others.RAY_SERVE, others.UP) for name in exposed_as(metric)}
+    return used_names(query) - exposed_names() - recorded - libraries
 
 
 def exposed_names() -> set[str]:

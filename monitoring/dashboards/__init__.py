@@ -1,0 +1,11 @@
+"""Grafana dashboards as code: data in one module each, written as Grafana's JSON by `monitoring.dashboards.grafana`."""
+
+from monitoring.dashboards.overview import OVERVIEW
+from monitoring.dashboards.panels import Dashboard, Limit, Panel, Row, queries
+from monitoring.dashboards.serving import SERVING
+from monitoring.dashboards.streams import STREAMS
+from monitoring.dashboards.visual_search import VISUAL_SEARCH
+
+DASHBOARDS = (OVERVIEW, STREAMS, SERVING, VISUAL_SEARCH)
+
+__all__ = ["DASHBOARDS", "Dashboard", "Limit", "Panel", "Row", "queries"]
