@@ -20,6 +20,8 @@ from core.errors import InvalidEvent, InvalidVector, Unavailable
 from core.ports import StoredRecord
 from core.settings import IndexSettings
 from models.index import LiveIndex, load_snapshot
+from models.index.capture import Capture
+from models.index.verify import fingerprint
 from monitoring.catalogue import (
     FRESHNESS,
     INDEX_BYTES,
@@ -121,12 +123,18 @@ class IndexFollower:
     def verify(self, timeout_s: float = _VERIFY_TIMEOUT_S) -> Verification:
         """Build an index from the beginning of the log and compare it with the live one at the same offsets.
 
-        The comparison itself holds the follower up for a moment; reading the log does not.
+        Taking the two pictures that are compared holds the follower up for a moment; nothing else does.
 
         Raises:
             Unavailable: the log did not answer, or changed faster than it could be read.
         """
-        rebuilt = LiveIndex(self._dim, self._model_version, self._settings.model_copy(update={"kind": "flat"}))
+        rebuilt = LiveIndex(
+            self._dim,
+            self._model_version,
+            self._settings.model_copy(update={"kind": "flat"}),
+            folder=self._folder,
+            in_memory=False,  # it is compared, not searched
+        )
         reader = self._log.open({})
         deadline = self._clock.monotonic() + timeout_s
         pending: list[StoredRecord] = []
@@ -143,8 +151,11 @@ class IndexFollower:
                         if record.offset < self._positions.get(record.partition, 0):
                             self._apply_quietly(rebuilt, record)
                     pending = ahead
+                    pictures = None
                     if self._index is not None and reader.caught_up():
-                        return _compare(self._index, rebuilt, records)
+                        pictures = self._index.capture(), rebuilt.capture()
+                if pictures is not None:
+                    return _compare(*pictures, records)
         finally:
             reader.close()
             rebuilt.close()
@@ -248,13 +259,18 @@ class IndexFollower:
 
     def _from_snapshot(self, epoch: str) -> tuple[LiveIndex, dict[int, int]]:
         if not self._distrust_snapshots:
-            snapshot = load_snapshot(self._folder, self._settings, model_version=self._model_version)
+            snapshot = load_snapshot(
+                self._folder,
+                self._settings,
+                model_version=self._model_version,
+                on_skipped=lambda reason: _log.warning("index_snapshot_skipped", reason=reason),
+            )
             if snapshot is not None and snapshot.epoch == epoch and snapshot.index.dim == self._dim:
                 _log.info("index_snapshot_loaded", items=len(snapshot.index))
                 return snapshot.index, dict(snapshot.positions)
             if snapshot is not None:
                 snapshot.index.close()
-        return LiveIndex(self._dim, self._model_version, self._settings), {}
+        return LiveIndex(self._dim, self._model_version, self._settings, folder=self._folder), {}
 
     def _refuse_regression(self, ends: Mapping[int, int]) -> None:
         for partition, position in self._positions.items():
@@ -269,6 +285,7 @@ class IndexFollower:
             if record.offset < self._positions.get(record.partition, 0):
                 self._distrust_snapshots = True
                 raise _LogRestarted(f"offset {record.offset} of partition {record.partition} came again")
+            self._tick = self._clock.monotonic()  # the index holds writers up while it is busy: that is no standstill
             self._apply(record)
             self._positions[record.partition] = record.offset + 1
 
@@ -389,14 +406,15 @@ class IndexFollower:
             return path
 
 
-def _compare(live: LiveIndex, rebuilt: LiveIndex, records: int) -> Verification:
-    found = live.differences(rebuilt)
+def _compare(live: Capture, rebuilt: Capture, records: int) -> Verification:
+    ours, theirs = fingerprint(live), fingerprint(rebuilt)
+    found = ours.differences(theirs)
     return Verification(
-        equal=not found and live.state_hash() == rebuilt.state_hash(),
-        items=len(live),
+        equal=not found and ours.state_hash == theirs.state_hash,
+        items=ours.items.size,
         records=records,
-        live_hash=live.state_hash(),
-        rebuilt_hash=rebuilt.state_hash(),
+        live_hash=ours.state_hash,
+        rebuilt_hash=theirs.state_hash,
         missing=found.missing,
         extra=found.extra,
         different=found.different,

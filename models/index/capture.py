@@ -2,27 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from core.entries import Version
+from models.index.segment_files import Rows
 from models.index.segments import Segment
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A consistent picture of an index: its segments, the slots of the items in it (ascending), and the tombstones."""
+    """A consistent picture of an index: its segments, oldest first, with the rows alive in each, and the tombstones."""
 
-    view: tuple[Segment, ...]
-    slots: NDArray[np.int64]
+    parts: tuple[tuple[Segment, Rows], ...]
     tombstones: dict[str, Version]
-
-    def rows(self) -> list[tuple[Segment, NDArray[np.int64]]]:
-        """Return the rows of the picture, by segment, in slot order."""
-        parts = []
-        for segment in self.view:
-            slots = segment.columns["slot"][: segment.n_rows]
-            rows = np.flatnonzero(np.isin(slots, self.slots, assume_unique=True))
-            if rows.size:
-                parts.append((segment, rows.astype(np.int64)))
-        return parts

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from core.entries import IndexEntry
 from core.ports import SearchFilter
-from models.index.rows import HIDDEN, PRIVATE, UNSAFE, VIDEO, Columns, Labels, code
+from models.index.rows import HIDDEN, PRIVATE, UNSAFE, VIDEO, Columns, Labels, code, short_code
 
 
 def shown_mask(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -14,7 +14,7 @@ def shown_mask(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def row_mask(columns: Columns, tags: Labels, regions: Labels, where: SearchFilter) -> NDArray[np.bool_]:
-    """Return which rows satisfy a filter, dead rows included; strings are compared by their 64-bit codes.
+    """Return which rows satisfy a filter, dead rows included; strings are compared by their codes.
 
     `exclude_item_ids` is not looked at: the caller fetches that many more and drops them by name.
     """
@@ -25,15 +25,17 @@ def row_mask(columns: Columns, tags: Labels, regions: Labels, where: SearchFilte
     if where.include_private_of is not None:
         public |= columns["owner"] == np.uint64(code(where.include_private_of))
     mask &= public
-    for column, wanted in (("owner", where.owner_id), ("category", where.category), ("language", where.language)):
+    if where.owner_id is not None:
+        mask &= columns["owner"] == np.uint64(code(where.owner_id))
+    for column, wanted in (("category", where.category), ("language", where.language)):
         if wanted is not None:
-            mask &= columns[column] == np.uint64(code(wanted))
+            mask &= columns[column] == np.uint32(short_code(wanted))
     if where.kind is not None:
         mask &= ((flags & VIDEO) != 0) if where.kind == "video" else ((flags & VIDEO) == 0)
         if where.kind not in ("image", "video"):
             mask[:] = False
     for category in where.exclude_categories:
-        mask &= columns["category"] != np.uint64(code(category))
+        mask &= columns["category"] != np.uint32(short_code(category))
     if where.tags_any:
         mask &= tags.rows_with(where.tags_any, n_rows)
     if where.region is not None:

@@ -6,6 +6,8 @@ arithmetic rather than pointers; a search walks all trees at once, best margin f
 """
 
 import heapq
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,18 @@ class Forest:
         self._normals = np.zeros((trees, inner, self._dim), dtype=np.float16)
         self._thresholds = np.zeros((trees, inner), dtype=np.float32)
         self._order = np.empty((trees, self._n), dtype=np.int32)
+
+    @classmethod
+    def restore(cls, dim: int, n: int, arrays: Mapping[str, NDArray[Any]]) -> "Forest":
+        """Return the forest whose `arrays()` these are."""
+        forest = cls(dim, n, trees=len(arrays["order"]))
+        forest._normals, forest._thresholds = arrays["normals"], arrays["thresholds"]
+        forest._order = arrays["order"]
+        return forest
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what the forest is made of."""
+        return {"normals": self._normals, "thresholds": self._thresholds, "order": self._order}
 
     def grow(self, tree: int, vectors: NDArray[np.float32], rng: np.random.Generator) -> None:
         """Split the `(n, dim)` vectors down to leaves; every tree needs this once, before the first search."""

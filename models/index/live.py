@@ -1,8 +1,9 @@
 """The live vector index: searched without locks while it is written to.
 
-A log-structured design. Writes append rows to a small segment that searches scan exactly; a background thread, the only
-one that builds FAISS structures, seals full segments, merges small ones and rewrites those with many dead rows.
-Searches read an immutable tuple of segments, oldest first.
+A log-structured design. Writes append rows to a small segment in memory that searches scan exactly; a background
+thread, the only one that trains and builds FAISS structures, seals full segments into files with codes in memory,
+merges small ones and rewrites those with many dead rows. Searches read an immutable tuple of segments, oldest first,
+and score the best candidates of all of them exactly.
 
 Why no search misses an item that is being changed: the newer row is shown before the older one is killed, newer rows
 are always in later segments (or later in the same one), and a search looks at segments oldest first. A search that
@@ -10,7 +11,7 @@ finds at its end that the tuple was replaced meanwhile runs again. A search may 
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +24,26 @@ from core.errors import InvalidInput, InvalidVector
 from core.ports import Hit, SearchFilter
 from core.settings import IndexSettings
 from models.index.capture import Capture
+from models.index.codebook import Codebook
 from models.index.filters import allows
 from models.index.maintenance import Maintenance
-from models.index.rows import HIDDEN, code, stored_vector, unit
-from models.index.segments import FreshSegment, SealedSegment, Segment, entry_at, find_row, version_at
+from models.index.rows import HIDDEN, code, stored_vector, unit, unpack_row
+from models.index.segment_files import Rows
+from models.index.segment_folder import SegmentFolder
+from models.index.segments import FreshSegment, SealedSegment, Segment, entry_at, version_at
 from models.index.snapshot_files import SnapshotLabel, write_snapshot
+from models.index.structures import Query
 from models.index.tombstones import Tombstones
-from models.index.verify import IndexDifference, differences, state_hash
+from models.index.verify import Fingerprint, IndexDifference, fingerprint
 
 FRESH_ROWS = 4_096
 
 _ANYTHING_VISIBLE = SearchFilter()
 _SPARE = 8  # fetched beyond k, for rows that turn out to be two states of one item
+_SURPLUS = 16  # beyond that, because codes order candidates only roughly before they are scored exactly
 _ATTEMPTS = 3
+_WAITING_SEGMENTS = 4
+_LONGEST_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,9 @@ class IndexStats:
     segments: int
     rows: int  # dead ones included
     structured_rows: int  # rows that a structure covers; the rest are scanned exactly
-    bytes_per_vector: float
+    bytes_per_vector: float  # in memory, everything included
+    disk_bytes: int  # vectors and entries of sealed segments
+    probe: int | None  # lists searched of each `ivf_*` segment at most; None where there are none
     rebuilds: int
     last_rebuild_error: str | None
 
@@ -67,7 +77,13 @@ class LiveIndex:
         settings: IndexSettings,
         *,
         fresh_rows: int = FRESH_ROWS,
+        folder: Path | None = None,
+        in_memory: bool = True,
     ) -> None:
+        """`folder` is where sealed segments live (on a disk, not in memory); a temporary one when left out.
+
+        `in_memory=False` keeps not even codes in memory: for an index that is compared rather than searched.
+        """
         self._dim = dim
         self._model_version = model_version
         self._settings = settings
@@ -75,8 +91,10 @@ class LiveIndex:
         self._write = threading.RLock()
         self._fresh = FreshSegment(fresh_rows, dim)
         self._view: tuple[Segment, ...] = (self._fresh,)
-        self._slots: dict[str, int] = {}
-        self._next_slot = 0
+        self._items = 0
+        self._folder = SegmentFolder(folder)
+        self._in_memory = in_memory
+        self._codebook: Codebook | None = None
         self._tombstones = Tombstones(settings.tombstones_kept)
         self._thread = threading.local()
         self._maintenance = Maintenance(self, settings)
@@ -95,7 +113,7 @@ class LiveIndex:
         return self._settings
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._items
 
     def apply(self, entry: IndexEntry) -> bool:
         """Add or replace an item; False when what is there (or was removed) is newer or the same.
@@ -111,22 +129,22 @@ class LiveIndex:
                 f"{self._model_version!r}: embed it again (riverlight index rebuild)"
             )
         vector = stored_vector(unpack_vector(entry.vector), self._dim)
+        self._let_the_background_catch_up()
         with self._write:
-            current = self.version(entry.item_id)
+            place = self._place(entry.item_id)
+            current = version_at(*place) if place is not None else self._tombstones.version(entry.item_id)
             if current is not None and entry.version <= current:
                 return False
             if self._fresh.full:
                 self._fresh = FreshSegment(self._fresh_rows, self._dim)
                 self._view = (*self._view, self._fresh)
                 self._maintenance.wake()
-            slot = self._next_slot
-            self._next_slot += 1
-            previous = self._slots.get(entry.item_id)
-            self._fresh.append(slot, entry, vector)
-            self._slots[entry.item_id] = slot
+            self._fresh.append(entry, vector)
             self._tombstones.forget(entry.item_id)
-            if previous is not None:
-                self._kill(previous)
+            if place is not None:
+                place[0].kill(place[1])
+            else:
+                self._items += 1
             return True
 
     def remove(self, item_id: str, version: Version) -> bool:
@@ -136,26 +154,22 @@ class LiveIndex:
         out. False too when this very removal is known already.
         """
         with self._write:
-            current = self.version(item_id)
-            slot = self._slots.get(item_id)
-            if current is not None and (version < current or (version == current and slot is None)):
+            place = self._place(item_id)
+            current = version_at(*place) if place is not None else self._tombstones.version(item_id)
+            if current is not None and (version < current or (version == current and place is None)):
                 return False
             self._tombstones.remember(item_id, version)
-            if slot is not None:
-                del self._slots[item_id]
-                self._kill(slot)
+            if place is not None:
+                self._items -= 1
+                place[0].kill(place[1])
             return True
-
-    def version(self, item_id: str) -> Version | None:
-        """Return the version of an item's state, or of its removal while that is remembered."""
-        place = self._place(item_id)
-        if place is not None:
-            return version_at(*place)
-        return self._tombstones.version(item_id)
 
     def get(self, item_id: str) -> IndexEntry | None:
         """Return the current entry of an item, hidden ones included, or None."""
         place = self._place(item_id)
+        if place is None:  # or it was rewritten between the look at one segment and the next; hold still
+            with self._write:
+                place = self._place(item_id)
         return entry_at(*place) if place is not None else None
 
     def by_media(self, media_id: str) -> IndexEntry | None:
@@ -195,7 +209,7 @@ class LiveIndex:
     def stats(self) -> IndexStats:
         """Return counts and sizes; takes time proportional to the number of rows."""
         with self._write:
-            view, items, tombstones = self._view, len(self._slots), len(self._tombstones)
+            view, items, tombstones = self._view, self._items, len(self._tombstones)
             forgotten = self._tombstones.forgotten
         sealed = [segment for segment in view if isinstance(segment, SealedSegment)]
         rows = sum(segment.n_rows for segment in view)
@@ -204,7 +218,8 @@ class LiveIndex:
             for segment in view
             for n in (segment.n_rows,)
         )
-        memory = sum(segment.memory() for segment in view)
+        codebook = self._codebook
+        memory = sum(segment.memory() for segment in view) + (codebook.size_bytes() if codebook is not None else 0)
         return IndexStats(
             kind=self._settings.kind,
             dim=self._dim,
@@ -217,6 +232,8 @@ class LiveIndex:
             rows=rows,
             structured_rows=sum(segment.n_rows for segment in sealed if segment.structure is not None),
             bytes_per_vector=memory / max(1, rows),
+            disk_bytes=sum(segment.files.size_bytes() for segment in sealed),
+            probe=codebook.probe if codebook is not None else None,
             rebuilds=self._maintenance.rebuilds,
             last_rebuild_error=self._maintenance.last_error,
         )
@@ -237,11 +254,15 @@ class LiveIndex:
 
     def state_hash(self) -> str:
         """Return a hash over every item's id, version, vector and state, whatever their order and structure."""
-        return state_hash(self.capture())
+        return self.fingerprint().state_hash
+
+    def fingerprint(self) -> Fingerprint:
+        """Return the state as hashes, item by item, to compare with another index's. Reads every row once."""
+        return fingerprint(self.capture())
 
     def differences(self, reference: "LiveIndex") -> IndexDifference:
         """Return how this index differs from `reference`, for example one just rebuilt from the topic."""
-        return differences(self.capture(), reference.capture())
+        return self.fingerprint().differences(reference.fingerprint())
 
     def save_snapshot(self, folder: Path, *, positions: Mapping[int, int], epoch: str) -> Path:
         """Write the index as the next `v<N>` in `folder` and return its path; writes and searches go on meanwhile.
@@ -251,96 +272,108 @@ class LiveIndex:
                 later ones may have been too, because applying a record twice changes nothing.
             epoch: the incarnation of the topic that the positions belong to.
         """
-        label = SnapshotLabel(self._dim, self._model_version, dict(positions), epoch)
-        return write_snapshot(self.capture(), label, folder, keep=self._settings.snapshots_kept)
+        label = SnapshotLabel(self._dim, self._model_version, dict(positions), epoch, self._settings.kind)
+        return write_snapshot(self.capture(), self._codebook, label, folder, keep=self._settings.snapshots_kept)
 
     def capture(self) -> Capture:
         """Return a consistent picture of what is there now; rows in it never change, so reading it needs no lock."""
         with self._write:
             return Capture(
-                view=self._view,
-                slots=np.sort(np.fromiter(self._slots.values(), dtype=np.int64, count=len(self._slots))),
+                parts=tuple((segment, np.flatnonzero(segment.alive)) for segment in self._view),
                 tombstones=self._tombstones.copy(),
             )
 
-    def replace_segments(self, old: tuple[Segment, ...], new: SealedSegment | None) -> None:
-        """Put one segment where a run of them was. Only the maintenance thread calls this."""
+    def replace_segments(self, old: Sequence[tuple[Segment, Rows]], new: SealedSegment | None) -> None:
+        """Put one segment, made of the given rows, where a run of segments was. Only the maintenance calls this."""
         with self._write:
             if new is not None:
-                survivors = np.concatenate(
-                    [segment.columns["slot"][: segment.n_rows][segment.alive[: segment.n_rows]] for segment in old]
-                )
-                for row in np.flatnonzero(~np.isin(new.columns["slot"], survivors)):
-                    new.kill(int(row))  # it died while the new segment was built
-            at = self._view.index(old[0])
+                alive = np.concatenate([segment.alive[rows] for segment, rows in old])
+                new.kill_all(np.flatnonzero(~alive))  # they died while the new segment was built
+            at = self._view.index(old[0][0])
             self._view = (*self._view[:at], *((new,) if new is not None else ()), *self._view[at + len(old) :])
+
+    @property
+    def codebook(self) -> Codebook | None:
+        """What the `ivf_*` kinds have learnt so far. The maintenance thread replaces it."""
+        return self._codebook
+
+    @codebook.setter
+    def codebook(self, codebook: Codebook) -> None:
+        self._codebook = codebook
+
+    @property
+    def folder(self) -> SegmentFolder:
+        """Where this index's segments are on disk."""
+        return self._folder
+
+    @property
+    def in_memory(self) -> bool:
+        return self._in_memory
 
     def segments(self) -> tuple[Segment, ...]:
         """Return the segments, oldest first; the last is the one being filled."""
         return self._view
 
-    def adopt(self, sealed: list[SealedSegment], item_ids: list[str], tombstones: Mapping[str, Version]) -> None:
-        """Take over loaded rows (slots ascending) and tombstones. Only for an index never written to."""
+    def adopt(
+        self, sealed: Sequence[SealedSegment], tombstones: Mapping[str, Version], codebook: Codebook | None
+    ) -> None:
+        """Take over loaded segments and tombstones. Only for an index never written to."""
         with self._write:
-            if self._next_slot or self._view != (self._fresh,):
+            if len(self._view) > 1 or self._fresh.n_rows:
                 raise ValueError("only an empty index can take over a snapshot")
-            slots = [slot for segment in sealed for slot in segment.columns["slot"].tolist()]
-            self._slots = dict(zip(item_ids, slots, strict=True))
-            self._next_slot = slots[-1] + 1 if slots else 0
+            self._items = sum(int(np.count_nonzero(segment.alive)) for segment in sealed)
             for item_id, version in tombstones.items():
                 self._tombstones.remember(item_id, version)
+            self._codebook = codebook
             self._view = (*sealed, self._fresh)
         self._maintenance.wake()
 
-    def _kill(self, slot: int) -> None:
-        for segment in reversed(self._view):
-            row = find_row(segment, slot)
-            if row is not None:
-                segment.kill(row)
-                return
+    def _let_the_background_catch_up(self) -> None:
+        """Hold a writer up while too many segments wait to be sealed, so that memory and search times stay bounded.
+
+        Not for ever: while a long build goes on, writes continue slowly.
+        """
+        view = self._view
+        if len(view) > _WAITING_SEGMENTS and isinstance(view[-_WAITING_SEGMENTS - 1], FreshSegment):
+            self._maintenance.wait_for_progress(_LONGEST_WAIT_S)
 
     def _place(self, item_id: str) -> tuple[Segment, int] | None:
-        for _ in range(_ATTEMPTS):
-            slot = self._slots.get(item_id)
-            if slot is None:
-                return None
-            for segment in reversed(self._view):
-                row = find_row(segment, slot)
-                if row is not None:
-                    return segment, row
-        with self._write:  # the item was rewritten between each look; hold still
-            slot = self._slots.get(item_id)
-            for segment in self._view:
-                row = find_row(segment, slot) if slot is not None else None
-                if row is not None:
-                    return segment, row
+        """Return where an item's living row is. Without the write lock it may miss one that is being rewritten."""
+        for segment in reversed(self._view):
+            row = segment.row_of(item_id)
+            if row is not None:
+                return segment, row
         return None
 
     def _search(
-        self, view: tuple[Segment, ...], query: NDArray[np.float32], k: int, where: SearchFilter | None, exact: bool
+        self, view: tuple[Segment, ...], vector: NDArray[np.float32], k: int, where: SearchFilter | None, exact: bool
     ) -> list[Hit]:
         excluded = len(where.exclude_item_ids) if where is not None else 0
         want = k + excluded + _SPARE
-        found: list[tuple[float, int, Segment, int]] = []  # score, slot, segment, row
-        for segment in view:
-            rows, scores = segment.search(query, want, where, exact)
-            slots = segment.columns["slot"][rows]
-            found.extend(
-                (float(score), int(slot), segment, int(row))
-                for score, slot, row in zip(scores, slots, rows, strict=True)
-            )
-        found.sort(key=lambda item: (-item[0], -item[1]))
+        query = Query(vector, sum(segment.n_rows for segment in view))
+        parts = [segment.search(query, want, where, exact) for segment in view]
+        places = np.repeat(np.arange(len(view)), [rows.size for rows, _ in parts])
+        rows = np.concatenate([rows for rows, _ in parts])
+        near = np.argsort(-np.concatenate([scores for _, scores in parts]), kind="stable")
+        near = near[: want + want // 4 + _SURPLUS]
+        places, rows = places[near], rows[near]
+        vectors = np.empty((near.size, self._dim), dtype=np.float32)
+        for place in np.unique(places):
+            here = places == place
+            vectors[here] = view[place].vectors(rows[here])
+        scores = vectors @ vector
         check = where if where is not None else _ANYTHING_VISIBLE
-        hits: dict[str, tuple[int, Hit]] = {}
-        for score, slot, segment, row in found:
+        hits: dict[str, tuple[tuple[int, int], Hit]] = {}
+        for i in np.lexsort((-rows, -places, -scores)).tolist():
             if len(hits) >= k:
                 break
-            entry = entry_at(segment, row)
+            age = int(places[i]), int(rows[i])  # later segments, and later rows in one, are newer
+            entry = unpack_row(view[age[0]].blob(age[1]), vectors[i])
             known = hits.get(entry.item_id)
-            if known is not None and known[0] > slot:
+            if known is not None and known[0] > age:
                 continue
             if allows(entry, check):
-                hits[entry.item_id] = (slot, Hit(score=min(1.0, max(-1.0, score)), entry=entry))
+                hits[entry.item_id] = (age, Hit(score=min(1.0, max(-1.0, float(scores[i]))), entry=entry))
         answer = [hit for _, hit in hits.values()]
         answer.sort(key=lambda hit: (-hit.score, hit.entry.item_id))
         return answer

@@ -1,4 +1,4 @@
-"""The background thread that keeps an index fast: it seals, merges and rewrites segments.
+"""The background thread that keeps an index fast: it trains, seals, merges and rewrites segments.
 
 It is the one owner of everything FAISS builds: a structure is finished before any search can reach it, and nothing
 changes it afterwards.
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.settings import IndexSettings
-from models.index.segments import FreshSegment, SealedSegment, Segment, join_blocks
-from models.index.structures import BuildCancelled
+from models.index.codebook import KINDS as IVF_KINDS
+from models.index.codebook import SAMPLE_PER_LIST, Codebook, lists_for, sample_of
+from models.index.segments import FreshSegment, SealedSegment, Segment, seal
+from models.index.structures import BuildCancelled, Ivf
 
 if TYPE_CHECKING:
     from models.index.live import LiveIndex
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 # log(n) segments, and a row is rewritten about that often.
 _MERGE_RATIO = 3
 # Merging stops here: a merge needs its result's memory once more, and building a graph of this size takes minutes.
-MAX_SEGMENT_ROWS = 262_144
+MAX_SEGMENT_ROWS = 131_072
 
 
 class Maintenance:
@@ -53,6 +55,14 @@ class Maintenance:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: not self._due and not self._busy, timeout_s)
 
+    def wait_for_progress(self, timeout_s: float) -> None:
+        """Wait until something was sealed or merged; not when the thread is stopped or what it does fails."""
+        with self._changed:
+            before = self.rebuilds
+            self._changed.wait_for(
+                lambda: self.rebuilds != before or self._stopping or self.last_error is not None, timeout_s
+            )
+
     def stop(self) -> None:
         with self._changed:
             self._stopping = True
@@ -72,8 +82,8 @@ class Maintenance:
                 self._due = False
                 self._busy = True
             try:
-                while not self._stopping and (run := plan(self._index.segments(), self._settings)):
-                    self._merge(run)
+                while not self._stopping and self._step():
+                    pass
                 self.last_error = None
             except BuildCancelled:
                 return
@@ -81,22 +91,68 @@ class Maintenance:
                 # Searching goes on with the segments there are; stats() shows the error, and the next round repeats.
                 self.last_error = f"{type(error).__name__}: {error}"
 
+    def _step(self) -> bool:
+        """Do the next thing that is due; False when there is none."""
+        view = self._index.segments()
+        if self._settings.kind in IVF_KINDS and (n_rows := _rows_to_learn_from(view, self._settings)):
+            codebook = self._index.codebook
+            if codebook is None or codebook.outgrown(n_rows):
+                self._train(n_rows)
+        run = plan(self._index.segments(), self._settings, self._index.codebook)
+        if run:
+            self._merge(run)
+        return bool(run)
+
+    def _train(self, n_rows: int) -> None:
+        parts = [part for part in self._index.capture().parts if isinstance(part[0], SealedSegment)]
+        n_rows = sum(rows.size for _, rows in parts)
+        wanted = max(1_024, SAMPLE_PER_LIST * lists_for(n_rows, self._settings))
+        sample = sample_of(
+            lambda: (chunk.vectors for segment, rows in parts for chunk in segment.chunks(rows)),
+            n_rows,
+            self._index.dim,
+            wanted,
+        )
+        if len(sample):
+            self._index.codebook = Codebook.train(sample, n_rows, self._settings)
+
     def _merge(self, run: tuple[Segment, ...]) -> None:
-        blocks = [segment.block(np.flatnonzero(segment.alive[: segment.n_rows])) for segment in run]
-        block = join_blocks(blocks)
+        parts = [(segment, np.flatnonzero(segment.alive[: segment.n_rows])) for segment in run]
+        n_rows = sum(rows.size for _, rows in parts)
+        codebook = self._index.codebook
         merged = None
-        if len(block):
-            merged = SealedSegment(
-                block,
+        if n_rows:
+            merged = seal(
+                parts,
+                self._index.folder.ready(),
+                self._index.folder.next_name(),
+                self._index.dim,
                 self._settings,
-                structured=len(block) >= self._settings.train_at,
+                structured=_structured(n_rows, self._settings, codebook),
+                codebook=codebook,
+                in_memory=self._index.in_memory,
                 cancelled=lambda: self._stopping,
             )
-        self._index.replace_segments(run, merged)
-        self.rebuilds += 1
+        self._index.replace_segments(parts, merged)
+        with self._changed:
+            self.rebuilds += 1
+            self._changed.notify_all()
 
 
-def plan(view: Sequence[Segment], settings: IndexSettings) -> tuple[Segment, ...]:
+def _structured(n_rows: int, settings: IndexSettings, codebook: Codebook | None) -> bool:
+    """Tell whether a segment of so many rows gets a structure. What is learnt already serves segments of any size."""
+    if settings.kind in IVF_KINDS:
+        return codebook is not None
+    return settings.kind != "flat" and n_rows >= settings.train_at
+
+
+def _rows_to_learn_from(view: Sequence[Segment], settings: IndexSettings) -> int:
+    """Return how many living rows are in sealed segments, or 0 while they are too few to learn from."""
+    n_rows = sum(int(np.count_nonzero(segment.alive)) for segment in view if isinstance(segment, SealedSegment))
+    return n_rows if n_rows >= settings.train_at else 0
+
+
+def plan(view: Sequence[Segment], settings: IndexSettings, codebook: Codebook | None = None) -> tuple[Segment, ...]:
     """Return the next run of neighbouring segments to make one of, or nothing."""
     closed = view[:-1]  # the last one is being filled
     start = len(closed)
@@ -116,10 +172,11 @@ def plan(view: Sequence[Segment], settings: IndexSettings) -> tuple[Segment, ...
     for segment in closed:
         if not isinstance(segment, SealedSegment):
             continue
-        dead = segment.n_rows - int(np.count_nonzero(segment.alive))
-        if dead > settings.rebuild_tombstone_ratio * segment.n_rows:
+        living = int(np.count_nonzero(segment.alive))
+        if segment.n_rows - living > settings.rebuild_tombstone_ratio * segment.n_rows:
             return (segment,)
-        wants_structure = settings.kind != "flat" and segment.n_rows - dead >= settings.train_at
-        if wants_structure and segment.structure is None:
+        if _structured(living, settings, codebook) and segment.structure is None:
+            return (segment,)
+        if isinstance(segment.structure, Ivf) and codebook is not None and segment.structure.codebook.id != codebook.id:
             return (segment,)
     return ()

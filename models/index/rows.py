@@ -1,7 +1,8 @@
 """How the index keeps an entry: a compact blob per row, and numpy columns for what searches look at.
 
-A million Python `IndexEntry`s would take gigabytes. A row is the vector (in the segment), 57 bytes of columns, and the
-rest of the entry as a MessagePack array that is only decoded for the few rows that are returned.
+A million Python `IndexEntry`s would take gigabytes. In memory a row is its code in the search structure, 41 bytes of
+columns, 12 bytes that lead from its id to it, and 4 bytes a label. Its vector and the rest of the entry (a MessagePack
+array) are in a file and are only read for the few rows that are returned.
 """
 
 import hashlib
@@ -24,6 +25,12 @@ VIDEO = 8
 # A float16 row of a unit vector has a length within 2**-11 of 1; the slack keeps such a row from being scaled again,
 # so that an index rebuilt from another's entries holds the same bits.
 _UNIT_SLACK = 1e-3
+
+
+class _Id(Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of a row; decoding it skips the rest."""
+
+    item_id: str
 
 
 class _Row(Struct, array_like=True, frozen=True, gc=False):
@@ -50,6 +57,7 @@ class _Row(Struct, array_like=True, frozen=True, gc=False):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Row)
+_ID_DECODER = msgspec.msgpack.Decoder(_Id)
 
 
 def pack_row(entry: IndexEntry) -> bytes:
@@ -105,6 +113,11 @@ def unpack_row(blob: bytes, vector: NDArray[np.float32]) -> IndexEntry:
     )
 
 
+def item_id_of(blob: bytes) -> str:
+    """Return the item id of a packed row."""
+    return _ID_DECODER.decode(blob).item_id
+
+
 def stored_vector(vector: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     """Return a `(dim,)` vector as the index keeps it: of length 1, each value rounded to float16.
 
@@ -130,6 +143,11 @@ def code(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+def short_code(text: str) -> int:
+    """Return half of `code`, for columns of few distinct values."""
+    return code(text) & 0xFFFF_FFFF
+
+
 def flags_of(entry: IndexEntry) -> int:
     """Return the bits that decide whether, and as what, an entry may be shown."""
     flags = 0
@@ -144,54 +162,66 @@ def flags_of(entry: IndexEntry) -> int:
     return flags
 
 
-@dataclass
+@dataclass(frozen=True)
 class Labels:
-    """A many-valued column (tags, blocked regions): pairs of a label's code and the row that has it."""
+    """A many-valued column (tags, blocked regions): for each label's code, the rows that have it."""
 
-    codes: NDArray[np.uint64]
+    codes: NDArray[np.uint64]  # distinct, ascending
+    starts: NDArray[np.int32]  # (len(codes) + 1,): where each label's rows begin in `rows`
     rows: NDArray[np.int32]
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[int, int]]) -> "Labels":
         """Build the column from `(code, row)` pairs."""
-        return cls(
+        return cls._of(
             np.array([label for label, _ in pairs], dtype=np.uint64),
             np.array([row for _, row in pairs], dtype=np.int32),
         )
+
+    @classmethod
+    def join(cls, parts: Sequence[tuple["Labels", NDArray[np.int64], int]]) -> "Labels":
+        """Return the labels of rows taken from several blocks and put one after the other.
+
+        Each part is a block's labels, the rows taken from it (ascending) and how many rows the block has.
+        """
+        codes, rows, before = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int32)], 0
+        for labels, taken, n_rows in parts:
+            place = np.full(n_rows, -1, dtype=np.int32)
+            place[taken] = np.arange(before, before + taken.size, dtype=np.int32)
+            moved = place[labels.rows]
+            kept = moved >= 0
+            codes.append(np.repeat(labels.codes, np.diff(labels.starts))[kept])
+            rows.append(moved[kept])
+            before += taken.size
+        return cls._of(np.concatenate(codes), np.concatenate(rows))
+
+    @classmethod
+    def _of(cls, codes: NDArray[np.uint64], rows: NDArray[np.int32]) -> "Labels":
+        order = np.argsort(codes, kind="stable")
+        distinct, first = np.unique(codes[order], return_index=True)
+        return cls(distinct, np.append(first, codes.size).astype(np.int32), rows[order])
+
+    @property
+    def nbytes(self) -> int:
+        return self.codes.nbytes + self.starts.nbytes + self.rows.nbytes
 
     def rows_with(self, wanted: Sequence[str], n_rows: int) -> NDArray[np.bool_]:
         """Return a mask `(n_rows,)` of the rows that have any of the wanted labels."""
         mask = np.zeros(n_rows, dtype=np.bool_)
         for label in wanted:
-            mask[self.rows[self.codes == np.uint64(code(label))]] = True
+            at = int(np.searchsorted(self.codes, np.uint64(code(label))))
+            if at < self.codes.size and self.codes[at] == np.uint64(code(label)):
+                mask[self.rows[self.starts[at] : self.starts[at + 1]]] = True
         return mask
-
-    def take(self, rows: NDArray[np.int64], n_rows: int) -> "Labels":
-        """Return the labels of the given rows, renumbered to their places in `rows`."""
-        place = np.full(n_rows, -1, dtype=np.int32)
-        place[rows] = np.arange(rows.size, dtype=np.int32)
-        moved = place[self.rows]
-        kept = moved >= 0
-        return Labels(self.codes[kept], moved[kept])
-
-
-def join_labels(parts: Sequence[tuple[Labels, int]]) -> Labels:
-    """Concatenate labels of consecutive blocks of rows, each with its number of rows."""
-    starts = np.cumsum([0] + [n_rows for _, n_rows in parts])[:-1]
-    return Labels(
-        np.concatenate([labels.codes for labels, _ in parts]),
-        np.concatenate([labels.rows + np.int32(start) for (labels, _), start in zip(parts, starts, strict=True)]),
-    )
 
 
 SCALAR_COLUMNS = {
-    "slot": np.int64,  # the order of writing over the whole index; an item's newest row has its greatest
     "time_us": np.int64,
     "seq": np.int64,
     "owner": np.uint64,
-    "category": np.uint64,
-    "language": np.uint64,
     "media": np.uint64,
+    "category": np.uint32,  # there are few of these two: half a code tells them apart
+    "language": np.uint32,
     "flags": np.uint8,
 }
 Columns = dict[str, NDArray]
@@ -201,13 +231,12 @@ def empty_columns(n_rows: int) -> Columns:
     return {name: np.zeros(n_rows, dtype=dtype) for name, dtype in SCALAR_COLUMNS.items()}
 
 
-def write_columns(columns: Columns, row: int, slot: int, entry: IndexEntry) -> None:
+def write_columns(columns: Columns, row: int, entry: IndexEntry) -> None:
     """Fill one row of the columns from an entry."""
-    columns["slot"][row] = slot
     columns["time_us"][row] = entry.version.time_us
     columns["seq"][row] = entry.version.seq
     columns["owner"][row] = code(entry.owner_id)
-    columns["category"][row] = code(entry.category)
-    columns["language"][row] = code(entry.language)
+    columns["category"][row] = short_code(entry.category)
+    columns["language"][row] = short_code(entry.language)
     columns["media"][row] = code(entry.media_id)
     columns["flags"][row] = flags_of(entry)

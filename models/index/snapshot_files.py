@@ -1,14 +1,17 @@
-"""Snapshots: a folder `v<N>/` that holds an index, and how far it had read its topic.
+"""Snapshots: a folder `v<N>/` that holds an index with its structures, and how far it had read its topic.
 
-    vectors.f16      (n, dim) float16, little endian, in the order of writing
-    entries.bin      the other fields of each entry, one MessagePack array after the other
-    offsets.i64      (n + 1,) int64: where each entry starts in entries.bin
+    segment-<i>.*    the files of each segment (`models.index.segment_files`); the rows still in memory become one more
+    codebook-*.npz   what the `ivf_*` structures learnt
+    alive.npz        for each segment, which of its rows are current
     tombstones.json  {item id: [time_us, seq]}
     manifest.json    format, dimension, model version, positions, epoch, and the SHA-256 of each file and of itself
 
 A snapshot is written under a temporary name, flushed to the disk and renamed, so a folder `v<N>` is always whole. Files
-are read only after their hash matched, and none is a format that can run code. Structures are not saved: they are built
-again in the background, and until then the rows are scanned exactly.
+are read only after their hash matched, and none is a format that can run code.
+
+A segment's files never change, so a snapshot links them instead of writing them again: an index of a million items
+would write a gigabyte a minute otherwise. But two consecutive snapshots never share a file. Of each segment there are
+two copies that the snapshots use in turns, so damage to one leaves the snapshot before it whole.
 """
 
 import hashlib
@@ -25,10 +28,14 @@ from typing import Any
 import numpy as np
 
 from core.errors import IntegrityError
+from core.settings import IndexSettings
 from models.index.capture import Capture
+from models.index.codebook import Codebook
+from models.index.segment_files import SegmentFiles, link_or_copy, sha256_of
+from models.index.segments import SealedSegment, seal
+from models.index.structures import Ivf
 
-FORMAT = 1
-DATA_FILES = ("vectors.f16", "entries.bin", "offsets.i64", "tombstones.json")
+FORMAT = 2
 _NAME = re.compile(r"^v(\d{1,18})$")
 
 
@@ -40,39 +47,22 @@ class SnapshotLabel:
     model_version: str
     positions: dict[int, int]  # partition -> the next offset to read
     epoch: str  # which incarnation of the topic the positions belong to
+    kind: str  # of the structures
 
 
-def write_snapshot(captured: Capture, label: SnapshotLabel, folder: Path, *, keep: int) -> Path:
+def write_snapshot(
+    captured: Capture, codebook: Codebook | None, label: SnapshotLabel, folder: Path, *, keep: int
+) -> Path:
     """Write the next `v<N>` into `folder`, leave the newest `keep` there, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = max((n for n, _ in snapshots_in(folder)), default=0) + 1
+    existing = sorted(snapshots_in(folder), reverse=True)
+    number = existing[0][0] + 1 if existing else 1
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        offsets = [0]
-        with (temporary / "vectors.f16").open("wb") as vectors, (temporary / "entries.bin").open("wb") as entries:
-            for segment, rows in captured.rows():
-                for start in range(0, rows.size, 4_096):
-                    block = segment.block(rows[start : start + 4_096])
-                    vectors.write(block.vectors.astype("<f2").tobytes())
-                    for blob in block.blobs:
-                        entries.write(blob)
-                        offsets.append(offsets[-1] + len(blob))
-        (temporary / "offsets.i64").write_bytes(np.array(offsets, dtype="<i8").tobytes())
-        (temporary / "tombstones.json").write_text(
-            json.dumps({item_id: [v.time_us, v.seq] for item_id, v in captured.tombstones.items()})
-        )
-        body = {
-            "format": FORMAT,
-            "dim": label.dim,
-            "model_version": label.model_version,
-            "items": len(offsets) - 1,
-            "positions": {str(partition): offset for partition, offset in label.positions.items()},
-            "epoch": label.epoch,
-            "files": {name: _sha256(temporary / name) for name in DATA_FILES},
-        }
+        body = _write(captured, codebook, label, temporary, [path for _, path in existing])
         (temporary / "manifest.json").write_text(json.dumps({"body": body, "sha256": _body_hash(body)}, indent=1))
-        for name in (*DATA_FILES, "manifest.json"):
-            _flush(temporary / name)
+        for path in temporary.iterdir():
+            _flush(path)
         _flush(temporary)
         path = folder / f"v{number}"
         temporary.rename(path)
@@ -96,17 +86,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return body
 
 
-def read_files(path: Path, body: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the contents of a snapshot's data files. Raises IntegrityError unless each one's hash matches."""
-    contents: dict[str, bytes] = {}
-    for name in DATA_FILES:
+def check_files(path: Path, body: Mapping[str, Any]) -> None:
+    """Raise IntegrityError unless the hash of each file of a snapshot matches."""
+    for name, recorded in body["files"].items():
         try:
-            contents[name] = (path / name).read_bytes()
+            found = sha256_of(path / name)
         except OSError as error:
             raise IntegrityError(f"{name} cannot be read ({error})") from error
-        if hashlib.sha256(contents[name]).hexdigest() != body["files"][name]:
+        if found != recorded:
             raise IntegrityError(f"{name} does not match its hash")
-    return contents
 
 
 def snapshots_in(folder: Path) -> list[tuple[int, Path]]:
@@ -114,6 +102,98 @@ def snapshots_in(folder: Path) -> list[tuple[int, Path]]:
     if not folder.is_dir():
         return []
     return [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.match(path.name)) and path.is_dir()]
+
+
+def _write(
+    captured: Capture, codebook: Codebook | None, label: SnapshotLabel, target: Path, earlier: list[Path]
+) -> dict[str, Any]:
+    previous, other = [_by_hash(path) for path in earlier[:2]] + [{}] * max(0, 2 - len(earlier))
+    files: dict[str, str] = {}
+    alive: dict[str, np.ndarray] = {}
+    segments: list[dict[str, Any]] = []
+    codebooks = {codebook.id: codebook} if codebook is not None else {}
+    loose = []
+    for segment, rows in captured.parts:
+        if isinstance(segment, SealedSegment):
+            name = f"segment-{len(segments)}"
+            for suffix, recorded in segment.files.hashes.items():
+                place = target / f"{name}.{suffix}"
+                _place(segment.files, suffix, place, previous.get(recorded), other.get(recorded))
+                files[f"{name}.{suffix}"] = recorded
+            used = segment.structure.codebook if isinstance(segment.structure, Ivf) else None
+            if used is not None:
+                codebooks[used.id] = used
+            segments.append(
+                {
+                    "name": name,
+                    "structured": segment.structure is not None,
+                    "codebook": used.id if used is not None else None,
+                }
+            )
+            alive[name] = _mask(segment.n_rows, rows)
+        elif rows.size:
+            loose.append((segment, rows))
+    if loose:
+        name = f"segment-{len(segments)}"
+        written = seal(
+            loose,
+            target,
+            name,
+            label.dim,
+            IndexSettings(kind="flat"),
+            structured=False,
+            in_memory=False,
+            keep_files=True,
+        )
+        files |= {f"{name}.{suffix}": recorded for suffix, recorded in written.files.hashes.items()}
+        segments.append({"name": name, "structured": False, "codebook": None})
+        alive[name] = _mask(written.n_rows, np.arange(written.n_rows))
+    for known in codebooks.values():
+        with (target / f"codebook-{known.id}.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **known.arrays())
+    with (target / "alive.npz").open("wb") as file:
+        np.savez(file, allow_pickle=False, **alive)
+    (target / "tombstones.json").write_text(
+        json.dumps({item_id: [v.time_us, v.seq] for item_id, v in captured.tombstones.items()})
+    )
+    for name in ("alive.npz", "tombstones.json", *(f"codebook-{known}.npz" for known in codebooks)):
+        files[name] = sha256_of(target / name)
+    return {
+        "format": FORMAT,
+        "dim": label.dim,
+        "model_version": label.model_version,
+        "kind": label.kind,
+        "items": sum(int(rows.size) for _, rows in captured.parts),
+        "positions": {str(partition): offset for partition, offset in label.positions.items()},
+        "epoch": label.epoch,
+        "segments": segments,
+        "codebooks": {known.id: known.kind for known in codebooks.values()},
+        "codebook": codebook.id if codebook is not None else None,
+        "files": files,
+    }
+
+
+def _mask(n_rows: int, rows: np.ndarray) -> np.ndarray:
+    mask = np.zeros(n_rows, dtype=np.bool_)
+    mask[rows] = True
+    return np.packbits(mask, bitorder="little")
+
+
+def _place(files: SegmentFiles, suffix: str, target: Path, previous: Path | None, other: Path | None) -> None:
+    """Put a segment's file into a snapshot: linked where that shares nothing with the snapshot before, else copied."""
+    for source in (files.path(suffix), other):
+        if source is not None and source.is_file() and (previous is None or not source.samefile(previous)):
+            link_or_copy(source, target)
+            return
+    files.copy(suffix, target)
+
+
+def _by_hash(snapshot: Path) -> dict[str, Path]:
+    try:
+        files = read_manifest(snapshot)["files"]
+    except (IntegrityError, KeyError):
+        return {}
+    return {recorded: snapshot / name for name, recorded in files.items() if (snapshot / name).is_file()}
 
 
 def _prune(folder: Path, keep: int) -> None:
@@ -125,11 +205,6 @@ def _prune(folder: Path, keep: int) -> None:
 
 def _body_hash(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -1,23 +1,21 @@
 """Loading snapshots: the newest whole one, as an index that can be searched at once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from core.entries import IndexEntry, Version
-from core.errors import IntegrityError, InvalidVector
+from core.entries import Version
+from core.errors import IntegrityError
 from core.settings import IndexSettings
+from models.index.codebook import Codebook
 from models.index.live import LiveIndex
-from models.index.maintenance import MAX_SEGMENT_ROWS
-from models.index.rows import Labels, code, empty_columns, stored_vector, unpack_row, write_columns
-from models.index.segments import RowBlock, SealedSegment
-from models.index.snapshot_files import FORMAT, read_files, read_manifest, snapshots_in
+from models.index.segment_files import ARRAYS, ENTRIES, VECTORS, link_or_copy
+from models.index.segments import SealedSegment, reopen
+from models.index.snapshot_files import FORMAT, check_files, read_manifest, snapshots_in
 
 
 @dataclass(frozen=True)
@@ -31,80 +29,112 @@ class Snapshot:
     skipped: tuple[str, ...]  # newer snapshots that were not whole, and why
 
 
-def load_snapshot(folder: Path, settings: IndexSettings, *, model_version: str | None = None) -> Snapshot | None:
-    """Load the newest whole snapshot of `folder`; None when there is none.
+def load_snapshot(
+    folder: Path,
+    settings: IndexSettings,
+    *,
+    model_version: str | None = None,
+    on_skipped: Callable[[str], None] | None = None,
+) -> Snapshot | None:
+    """Load the newest whole snapshot of `folder`; None when there is none, and the index is to be built from its topic.
 
     Args:
         model_version: pass over snapshots whose vectors another model made.
+        on_skipped: told of each snapshot that is passed over, and why.
 
     Raises:
         IntegrityError: the newest snapshot was written by a newer release; going on with an older one would silently
             undo what that release did. Remove the folder to rebuild from the topic.
     """
     skipped: list[str] = []
+
+    def skip(path: Path, reason: object) -> None:
+        skipped.append(f"{path.name}: {reason}")
+        if on_skipped is not None:
+            on_skipped(skipped[-1])
+
     for _, path in sorted(snapshots_in(folder), reverse=True):
         try:
             body = read_manifest(path)
+            if body["format"] > FORMAT:
+                raise _WrittenByNewerRelease(
+                    f"{path} has snapshot format {body['format']}; this release reads format {FORMAT}. "
+                    "Use the newer release, or remove the folder to rebuild from the topic."
+                )
+            if body["format"] < FORMAT:
+                raise IntegrityError(f"snapshot format {body['format']} is not read any more")
+            if model_version is not None and body["model_version"] != model_version:
+                skip(path, f"holds vectors of {body['model_version']!r}, not of {model_version!r}")
+                continue
+            check_files(path, body)
+            index = _load(path, body, settings, folder)
+        except _WrittenByNewerRelease:
+            raise
         except IntegrityError as error:
-            skipped.append(f"{path.name}: {error}")
-            continue
-        if body["format"] > FORMAT:
-            raise IntegrityError(
-                f"{path} has snapshot format {body['format']}; this release reads up to {FORMAT}. "
-                "Use the newer release, or remove the folder to rebuild from the topic."
-            )
-        if model_version is not None and body["model_version"] != model_version:
-            skipped.append(f"{path.name}: holds vectors of {body['model_version']!r}, not of {model_version!r}")
-            continue
-        try:
-            index = _load(path, body, settings)
-        except IntegrityError as error:
-            skipped.append(f"{path.name}: {error}")
+            skip(path, error)
             continue
         positions = {int(partition): int(offset) for partition, offset in body["positions"].items()}
         return Snapshot(index, positions, body["epoch"], path, tuple(skipped))
     return None
 
 
-def _load(path: Path, body: Mapping[str, Any], settings: IndexSettings) -> LiveIndex:
-    contents = read_files(path, body)
-    dim, items = int(body["dim"]), int(body["items"])
-    vectors = np.frombuffer(contents["vectors.f16"], dtype="<f2").astype(np.float16).reshape(items, dim)
-    offsets = np.frombuffer(contents["offsets.i64"], dtype="<i8")
-    removals = {
-        item_id: Version(time_us=time_us, seq=seq)
-        for item_id, (time_us, seq) in json.loads(contents["tombstones.json"]).items()
-    }
-    item_ids: list[str] = []
-    sealed: list[SealedSegment] = []
-    for start in range(0, items, MAX_SEGMENT_ROWS):
-        stop = min(items, start + MAX_SEGMENT_ROWS)
-        blobs = [contents["entries.bin"][offsets[row] : offsets[row + 1]] for row in range(start, stop)]
-        block, ids = _block(vectors[start:stop], blobs, first_slot=start)
-        sealed.append(SealedSegment(block, settings, structured=False))
-        item_ids.extend(ids)
-    index = LiveIndex(dim, str(body["model_version"]), settings)
-    index.adopt(sealed, item_ids, removals)
+class _WrittenByNewerRelease(IntegrityError):
+    """The one reason not to go on to an older snapshot."""
+
+
+def _load(path: Path, body: Mapping[str, Any], settings: IndexSettings, folder: Path) -> LiveIndex:
+    dim = int(body["dim"])
+    index = LiveIndex(dim, str(body["model_version"]), settings, folder=folder)
+    try:
+        codebooks = {
+            known: Codebook(kind, dim, _arrays(path / f"codebook-{known}.npz"))
+            for known, kind in body["codebooks"].items()
+        }
+        removals = {
+            item_id: Version(time_us=time_us, seq=seq)
+            for item_id, (time_us, seq) in json.loads((path / "tombstones.json").read_bytes()).items()
+        }
+        alive = _arrays(path / "alive.npz")
+        same_kind = body["kind"] == settings.kind
+        sealed = []
+        for described in body["segments"]:
+            segment = _segment(
+                path,
+                body,
+                described,
+                index,
+                codebooks.get(described["codebook"]),
+                restored=same_kind and described["structured"],
+            )
+            mask = np.unpackbits(alive[described["name"]], count=segment.n_rows, bitorder="little")
+            segment.kill_all(np.flatnonzero(mask == 0))
+            sealed.append(segment)
+        index.adopt(sealed, removals, codebooks.get(body["codebook"]) if same_kind else None)
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:  # the hashes match: written wrong
+        index.close()
+        raise IntegrityError(f"it cannot be opened ({type(error).__name__}: {error})") from error
     return index
 
 
-def _block(vectors: NDArray[np.float16], blobs: list[bytes], first_slot: int) -> tuple[RowBlock, list[str]]:
-    columns = empty_columns(len(blobs))
-    tags: list[tuple[int, int]] = []
-    regions: list[tuple[int, int]] = []
-    item_ids: list[str] = []
-    for row, blob in enumerate(blobs):
-        entry = _entry(blob, vectors[row])
-        write_columns(columns, row, first_slot + row, entry)
-        tags.extend((code(tag), row) for tag in entry.tags)
-        regions.extend((code(region), row) for region in entry.blocked_regions)
-        item_ids.append(entry.item_id)
-    return RowBlock(vectors, columns, Labels.of(tags), Labels.of(regions), blobs), item_ids
+def _segment(
+    path: Path,
+    body: Mapping[str, Any],
+    described: Mapping[str, Any],
+    index: LiveIndex,
+    codebook: Codebook | None,
+    *,
+    restored: bool,
+) -> SealedSegment:
+    """Link a segment's files into the index's own folder, so that pruning the snapshot leaves them, and open them."""
+    name = index.folder.next_name()
+    hashes = {}
+    for suffix in (VECTORS, ENTRIES, ARRAYS):
+        saved = f"{described['name']}.{suffix}"
+        hashes[suffix] = body["files"][saved]
+        link_or_copy(path / saved, index.folder.path / f"{name}.{suffix}")
+    return reopen(index.folder.path, name, index.dim, hashes, index.settings, codebook, structured=restored)
 
 
-def _entry(blob: bytes, vector: NDArray[np.float16]) -> IndexEntry:
-    try:
-        stored_vector(vector.astype(np.float32), vector.size)
-        return unpack_row(blob, vector.astype(np.float32))
-    except (msgspec.MsgspecError, InvalidVector) as error:  # the hashes match: it was written wrong
-        raise IntegrityError(f"an entry cannot be read ({error})") from error
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}

@@ -117,7 +117,7 @@ def test_a_damaged_snapshot_is_refused_or_equal_and_the_one_before_is_used(saved
 
 def test_when_every_snapshot_is_damaged_there_is_none(saved: tuple[Path, str]) -> None:
     folder, _ = saved
-    (folder / "v1" / "vectors.f16").write_bytes(b"")
+    (folder / "v1" / "segment-0.vectors.f16").write_bytes(b"")
     assert load_snapshot(folder, SETTINGS) is None
 
 

@@ -1,0 +1,174 @@
+"""What the `ivf_*` kinds learn from a sample, once for the whole index: cluster centres, code ranges, how far to look.
+
+Segments share a codebook. So a query is compared with the centres once, and merging segments needs no training: the
+cluster of a row is known, and its code is computed again from its vector.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import faiss as typed_faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from core.settings import IndexSettings
+
+faiss: Any = typed_faiss  # the stubs do not know the constructors' keyword arguments
+
+KINDS = ("ivf_flat", "ivf_sq8", "ivf_pq")
+SAMPLE_PER_LIST = 40  # FAISS asks for 39; more moves the centres little and costs memory while training
+
+_SEED = 20260101
+_PQ_BITS = 8
+_ITERATIONS = 10
+_PROBE_QUERIES = 256
+_NEIGHBOURS = 10
+_RETRAIN_GROWTH = 4
+
+
+def lists_for(n_rows: int, settings: IndexSettings) -> int:
+    """Return how many clusters an index of `n_rows` gets."""
+    wanted = settings.ivf_lists or int(4 * np.sqrt(n_rows))
+    return max(1, min(wanted, n_rows // 39 or 1))
+
+
+class Codebook:
+    """A trained, empty FAISS inverted-list index, and how many of its lists to search."""
+
+    def __init__(self, kind: str, dim: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """`arrays` are those of `train` or of `arrays()`."""
+        self.kind = kind
+        self.dim = dim
+        self.trained_rows = int(arrays["trained_rows"])
+        self.probe = int(arrays["probe"])
+        self._centres = arrays["centres"]
+        self._codes = arrays["codes"]
+        self._coarse = faiss.IndexFlatIP(dim)
+        self._coarse.add(self._centres)
+        self.id = hashlib.sha256(self._centres.tobytes() + self._codes.tobytes()).hexdigest()[:16]
+
+    @classmethod
+    def train(cls, sample: NDArray[np.float32], n_rows: int, settings: IndexSettings) -> "Codebook":
+        """Learn from `(m, dim)` rows drawn from an index of `n_rows`."""
+        dim = sample.shape[1]
+        lists = max(1, min(lists_for(n_rows, settings), len(sample)))
+        clustering = faiss.Clustering(dim, lists)
+        clustering.seed, clustering.niter, clustering.spherical = _SEED, _ITERATIONS, True
+        clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, SAMPLE_PER_LIST
+        coarse = faiss.IndexFlatIP(dim)
+        clustering.train(sample, coarse)
+        centres = coarse.reconstruct_n(0, lists)
+        kind = settings.kind
+        if kind == "ivf_pq" and len(sample) < 2**_PQ_BITS:
+            kind = "ivf_sq8"  # too few rows to learn product codes from
+        index = _index(kind, coarse, dim, lists, _parts(dim, settings))
+        index.train(sample)
+        arrays = {
+            "centres": centres,
+            "codes": _codes_of(kind, index, _parts(dim, settings)),
+            "trained_rows": np.int64(n_rows),
+            "probe": np.int64(settings.ivf_probe or _probe_for(sample, coarse, settings.ivf_recall)),
+        }
+        return cls(kind, dim, arrays)
+
+    @property
+    def lists(self) -> int:
+        return len(self._centres)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what makes the same codebook again."""
+        return {
+            "centres": self._centres,
+            "codes": self._codes,
+            "trained_rows": np.array(self.trained_rows),
+            "probe": np.array(self.probe),
+        }
+
+    def outgrown(self, n_rows: int) -> bool:
+        """Tell whether the index has grown so much that it deserves more clusters."""
+        return n_rows >= _RETRAIN_GROWTH * self.trained_rows
+
+    def nearest(self, query: NDArray[np.float32], probe: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the similarities and numbers of the `probe` clusters nearest to a query, each `(1, probe)`."""
+        scores, lists = self._coarse.search(query[None, :], probe)
+        return scores, lists
+
+    def assign(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Return the cluster of each row."""
+        _, lists = self._coarse.search(vectors, 1)
+        return lists[:, 0].astype(np.int32)
+
+    def empty_index(self) -> Any:
+        """Return a FAISS index that knows what was learnt and holds nothing; it refers to this codebook's centres."""
+        parts = self._codes.shape[0] if self.kind == "ivf_pq" else 1
+        index = _index(self.kind, self._coarse, self.dim, self.lists, parts)
+        if self.kind == "ivf_sq8":
+            faiss.copy_array_to_vector(self._codes, index.sq.trained)
+        elif self.kind == "ivf_pq":
+            faiss.copy_array_to_vector(self._codes.ravel(), index.pq.centroids)
+        index.is_trained = True
+        return index
+
+    def size_bytes(self) -> int:
+        return int(self._centres.nbytes * 2 + self._codes.nbytes)
+
+
+def sample_of(
+    chunks: Callable[[], Iterable[NDArray[np.float16]]], n_rows: int, dim: int, wanted: int
+) -> NDArray[np.float32]:
+    """Return `(min(wanted, n_rows), dim)` rows drawn evenly from chunks of rows, in a repeatable way."""
+    chosen = np.sort(np.random.default_rng(_SEED).permutation(n_rows)[:wanted])
+    sample = np.empty((chosen.size, dim), dtype=np.float32)
+    before = filled = 0
+    for chunk in chunks():
+        here = chosen[np.searchsorted(chosen, before) : np.searchsorted(chosen, before + len(chunk))] - before
+        sample[filled : filled + here.size] = chunk[here]
+        before, filled = before + len(chunk), filled + here.size
+    return sample[:filled]
+
+
+def _index(kind: str, coarse: Any, dim: int, lists: int, parts: int) -> Any:
+    metric = faiss.METRIC_INNER_PRODUCT
+    if kind == "ivf_flat":
+        index = faiss.IndexIVFFlat(coarse, dim, lists, metric)
+    elif kind == "ivf_pq":
+        index = faiss.IndexIVFPQ(coarse, dim, lists, parts, _PQ_BITS, metric)
+        index.pq.cp.seed = _SEED
+        index.pq.cp.min_points_per_centroid = 1
+    else:
+        index = faiss.IndexIVFScalarQuantizer(coarse, dim, lists, faiss.ScalarQuantizer.QT_8bit, metric, True)
+    index.cp.seed = _SEED
+    return index
+
+
+def _codes_of(kind: str, index: Any, parts: int) -> NDArray[np.float32]:
+    if kind == "ivf_sq8":
+        return np.asarray(faiss.vector_to_array(index.sq.trained))
+    if kind == "ivf_pq":
+        return np.asarray(faiss.vector_to_array(index.pq.centroids)).reshape(parts, -1)
+    return np.zeros(0, dtype=np.float32)
+
+
+def _parts(dim: int, settings: IndexSettings) -> int:
+    return next(size for size in range(min(settings.pq_m, dim), 0, -1) if dim % size == 0)
+
+
+def _probe_for(sample: NDArray[np.float32], coarse: Any, recall: float) -> int:
+    """Return in how many of the nearest clusters the given share of true neighbours lies.
+
+    Measured on the sample itself: some of its rows are queries, their neighbours among the others are found exactly,
+    and each neighbour's cluster has a place in the query's order of clusters. The whole index is denser than a sample,
+    its neighbours nearer, so this looks a little further than it must.
+    """
+    lists = int(coarse.ntotal)
+    queries = np.random.default_rng(_SEED).permutation(len(sample))[:_PROBE_QUERIES]
+    exact = faiss.IndexFlatIP(sample.shape[1])
+    _, found = faiss.knn(sample[queries], sample, min(_NEIGHBOURS + 1, len(sample)), metric=exact.metric_type)
+    others = found != queries[:, None]
+    _, cluster = coarse.search(np.ascontiguousarray(sample[found.ravel()]), 1)
+    _, order = coarse.search(sample[queries], lists)
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.broadcast_to(np.arange(lists), order.shape), axis=1)
+    places = np.take_along_axis(place, cluster.reshape(found.shape), axis=1)[others]
+    return int(np.quantile(places, recall, method="higher")) + 1 if places.size else 1
