@@ -184,7 +184,9 @@ class StreamSettings(Section):
 
     batch_size: int = Field(32, ge=1, description="Uploads embedded in one call.")
     batch_within_s: float = Field(0.02, gt=0, description="Longest wait for a batch to fill.")
-    interactions_batch_size: int = Field(500, ge=1, description="Interaction records applied in one transaction.")
+    interactions_batch_size: int = Field(
+        10_000, ge=1, description="Interaction records applied in one transaction at most, when that many wait."
+    )
     interactions_within_s: float = Field(0.05, gt=0, description="Longest wait for that batch to fill.")
     archive_within_s: float = Field(5.0, gt=0, description="Longest wait before archived events are written.")
     archive_batch_size: int = Field(5_000, ge=1, description="Records in one Parquet file at most.")
@@ -193,8 +195,11 @@ class StreamSettings(Section):
     backoff_s: float = Field(0.2, gt=0, description="First wait between tries; doubles, with jitter.")
     max_future_s: float = Field(300.0, gt=0, description="Events further in the future are dead letters.")
     commit_interval_s: float = Field(1.0, gt=0, description="How often offsets are committed.")
-    commit_every: int = Field(500, ge=1, description="Commit after this many records, too.")
-    stream_buffer: int = Field(128, ge=1, description="Records buffered before consumption pauses.")
+    commit_every: int = Field(20_000, ge=1, description="Commit after this many records, too.")
+    stream_buffer: int = Field(5_000, ge=1, description="Records buffered before consumption pauses (and 8 MiB).")
+    fetch_max_wait_s: float = Field(
+        0.1, gt=0, description="How long the broker may hold a fetch for which it has no records yet."
+    )
     session_timeout_s: float = Field(10.0, gt=0, description="Silence after which a worker is out of its group.")
     no_progress_s: float = Field(
         30.0, gt=0, description="Lag without a commit for this long fails readiness and ends the worker."
@@ -313,7 +318,15 @@ class MonitoringSettings(Section):
     """Metrics, Prometheus and canaries."""
 
     host: str = Field(
-        "127.0.0.1", description="Address on which workers and the canary show `/metrics`, `/livez` and `/readyz`."
+        "127.0.0.1",
+        description="Address of the ports that show `/metrics` without asking who looks: workers, canary, and the two "
+        "below. Where it is not loopback, keep others away from these ports.",
+    )
+    gateway_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a gateway replica's metrics; 0: only in the API, which asks for a token."
+    )
+    encoder_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of an image-encoder replica's metrics; 0: only beside its API."
     )
     prometheus: bool = Field(True, description="Start Prometheus where it is installed.")
     prometheus_port: int = Field(9090, ge=0, le=65535, description="Port of that Prometheus.")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from monitoring.recorder import Recorder
@@ -76,3 +77,33 @@ def serve_metrics(
     server = ThreadingHTTPServer((host, port), Handler)
     server.daemon_threads = True
     return MetricsServer(server)
+
+
+class MetricsPort:
+    """Serves one recorder on a port as soon as it is free: a replica that is replaced may hold it for a while yet."""
+
+    def __init__(self, recorder: Recorder, host: str, port: int, *, retry_s: float = 1.0) -> None:
+        """Begin in the background. Port 0: serve nothing."""
+        self._stop = threading.Event()
+        self._server: MetricsServer | None = None
+        self._thread = threading.Thread(
+            target=self._serve, args=(recorder, host, port, retry_s), name="metrics-port", daemon=True
+        )
+        if port:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Free the port. Closing again changes nothing."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _serve(self, recorder: Recorder, host: str, port: int, retry_s: float) -> None:
+        while self._server is None and not self._stop.is_set():
+            with suppress(OSError):  # taken
+                self._server = serve_metrics(recorder, host, port)
+                return
+            self._stop.wait(retry_s)

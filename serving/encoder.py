@@ -23,6 +23,7 @@ from core.settings import Settings
 from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, to_wire
 from models.media.decoder import MediaDecoder
 from monitoring.catalogue import MODEL_CREATED
+from monitoring.exposition import MetricsPort
 from monitoring.recorder import Recorder
 from serving.embedder import ImageEmbedder
 from serving.exchange import Exchange
@@ -91,6 +92,8 @@ class ImageEncoderService(EmbeddingService):
             wait_s=settings.serving.encoder_wait_s,
             max_images=settings.serving.max_ongoing_requests + settings.serving.max_queued_requests,
         )
+        watched = settings.monitoring
+        self._metrics_port = MetricsPort(self._recorder, watched.host, watched.encoder_metrics_port)
         self._routes: dict[tuple[str, str], Callable[[Request], Coroutine[Any, Any, Response]]] = {
             ("POST", "encode"): self._post_encode,
             ("POST", "encode-bytes"): self._post_encode_bytes,
@@ -129,6 +132,7 @@ class ImageEncoderService(EmbeddingService):
         """Fail what is under way and end the decoding processes. Closing again changes nothing."""
         self._embedder.close()
         self._decoder.close()
+        self._metrics_port.close()
 
     def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
         if hasattr(self, "_routes"):

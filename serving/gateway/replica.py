@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from core.errors import Unavailable
 from core.settings import Settings
+from monitoring.exposition import MetricsPort
 from monitoring.logs import configure_logs
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +36,8 @@ class Gateway:
         self._embedding = HandleEmbeddingService(handle)
         version, dim = await self._encoder()
         self._deps = open_gateway(settings, self._embedding, dim=dim, model_version=version)
+        watched = settings.monitoring
+        self._metrics_port = MetricsPort(self._deps.recorder, watched.host, watched.gateway_metrics_port)
         self._tick = time.monotonic()
         self._ticking = asyncio.create_task(self._keep_ticking())
         # What lives from here on is long-lived; collecting among it again and again is what makes slow requests slow.
@@ -56,6 +59,7 @@ class Gateway:
     async def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
         if hasattr(self, "_ticking"):
             self._ticking.cancel()
+            await asyncio.to_thread(self._metrics_port.close)
             await self._deps.close()
 
     async def _encoder(self) -> tuple[str, int]:
