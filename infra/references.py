@@ -14,7 +14,9 @@ from pydantic_core import PydanticUndefined
 from core import topics
 from core.events import STREAM_EVENTS
 from core.settings import Settings
-from monitoring import catalogue, rules
+from infra import reference_apis, reference_cli
+from models.embedding_service import ENCODER_PREFIX
+from monitoring import catalogue, prometheus_config, rules
 from monitoring.alerts import ALERTS
 from monitoring.dashboards import DASHBOARDS, grafana
 from monitoring.objectives import PAGE_BURNS, ROUTE_WITHIN_S, TICKET_BURNS
@@ -31,6 +33,9 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/topics.md": topics_page,
         "docs/reference/metrics.md": metrics_page,
         "docs/reference/events.schema.json": events_schema,
+        "docs/reference/cli.md": lambda: GENERATED + reference_cli.cli_page(),
+        "docs/reference/asyncapi.json": reference_apis.asyncapi,
+        "infra/compose/prometheus.yml": compose_prometheus,
         "docs/slo.md": objectives_page,
         "infra/provisioning/prometheus/rules.json": rules.render,
         f"{GRAFANA}/datasources/prometheus.yaml": grafana.render_datasource,
@@ -164,6 +169,16 @@ def events_schema() -> str:
         "$defs": definitions,
     }
     return json.dumps(schema, indent=2) + "\n"
+
+
+def compose_prometheus() -> str:
+    """The Prometheus configuration of the compose system: its services by name."""
+    targets = {
+        "gateway": "serve:8080",
+        "image-encoder": f"serve:8080{ENCODER_PREFIX}/metrics",
+        **{name: f"{name}:9101" for name in ("worker-content", "worker-behaviour", "canary")},
+    }
+    return prometheus_config.render(targets, [Path("/etc/riverlight/rules/rules.json")], 5.0)
 
 
 def _settings_table(model: type[BaseModel], prefix: str) -> Iterator[str]:
