@@ -41,5 +41,4 @@ class Goal:
     promise: str  # what must hold
     play: Callable[[Play], Outcome]
     embedded: str = ""  # why it cannot be promised on the embedded broker; empty: it is promised there, too
-    own_broker: bool = False  # it kills the broker
     missing: Callable[[], str] = lambda: ""  # what keeps it from running here

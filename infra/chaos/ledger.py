@@ -66,7 +66,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sent:
-    """One record as the producer sends it: its good events, and the dead letters it must leave (id -> code)."""
+    """One record as the producer sends it: its good events, and the dead letters it must leave (id -> code).
+
+    `spoiled` are events that are good in themselves, and dead letters because the handler is at fault.
+    """
 
     number: int
     topic: str
@@ -74,6 +77,7 @@ class Sent:
     value: bytes
     good: tuple[AnyEvent, ...] = ()
     letters: Mapping[str, str] = field(default_factory=dict)
+    spoiled: tuple[AnyEvent, ...] = ()
 
     @property
     def record(self) -> OutgoingRecord:
@@ -111,6 +115,27 @@ def write_ledger(seed: int, run: str, plan: Plan, *, start: datetime, media_ids:
     """
     writer = _Writer(random.Random(seed), run, plan, start, media_ids)
     return Ledger(run, seed, tuple(writer.write()))
+
+
+def shuffled(ledger: Ledger, window: int) -> tuple[Sent, ...]:
+    """Return the records in another order: none moves by more than `window` places.
+
+    Uploads of one item keep their order, as the log does for one key, but for every second deletion, which comes
+    before everything else about its item.
+    """
+    rng = random.Random(ledger.seed + 2)
+    order = sorted(ledger.sent, key=lambda one: one.number + rng.uniform(0, window))
+    places: dict[str, list[int]] = {}
+    for place, one in enumerate(order):
+        if one.topic == topics.UPLOADS.name:
+            places.setdefault(one.key, []).append(place)
+    for count, own in enumerate(places.values()):
+        chain = sorted((order[place] for place in own), key=lambda one: one.number)
+        if count % 2 and chain[-1].good and isinstance(chain[-1].good[0], UploadDeleted):
+            chain.insert(0, chain.pop())
+        for place, one in zip(own, chain, strict=True):
+            order[place] = one
+    return tuple(order)
 
 
 class _Writer:

@@ -1,5 +1,6 @@
 """What a goal found, as data: one JSON document for each goal, seed and broker."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ class Outcome:
     verdict: Verdict
     recover_s: float | None = None  # the longest time from a fault to readiness; None: nothing had to recover
     broken: tuple[str, ...] = ()  # promises of the goal beyond the verdict that were not kept
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
     parts: tuple[str, ...] = ()  # which real parts took part
     notes: tuple[str, ...] = ()  # what a reader must know to trust it
 

@@ -80,6 +80,7 @@ class Stage:
         self._setting = setting
         self._keeper = Keeper()
         self._producers: list[Producing] = []
+        self._start_of_events = datetime.now(UTC) - timedelta(hours=1, minutes=10)
         self.settings = _settings(setting, changes)
         self.home = self.settings.home
         self.home.mkdir(parents=True, exist_ok=True)
@@ -154,12 +155,17 @@ class Stage:
 
     # --- events ------------------------------------------------------------------------------------------------
 
-    def ledger(self, plan: Plan, *, media: int = 40) -> Ledger:
+    @property
+    def start_of_events(self) -> datetime:
+        """When the first event of a ledger happened: all of them are in the past when they are sent."""
+        return self._start_of_events
+
+    def ledger(self, plan: Plan, *, media: int = 40, start: datetime | None = None) -> Ledger:
         """Write the ledger of this run; without an encoder it has no uploads."""
+        self._start_of_events = start or self._start_of_events
         media_ids = self.store([canary_image(self.seed * 1000 + n) for n in range(media)]) if self.takes_uploads else ()
-        start = datetime.now(UTC) - timedelta(hours=1, minutes=10)
         chosen = plan if self.takes_uploads else replace(plan, upload_share=0.0)
-        return write_ledger(self.seed, self.run, chosen, start=start, media_ids=media_ids)
+        return write_ledger(self.seed, self.run, chosen, start=self.start_of_events, media_ids=media_ids)
 
     def store(self, media: Sequence[bytes]) -> list[str]:
         """Put bytes into the object store and return their media ids."""

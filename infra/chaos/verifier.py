@@ -46,16 +46,20 @@ class Observed:
     rows: Mapping[Entity, Row] | None = None  # online features
     archived: frozenset[str] | None = None
 
-    def state_hash(self) -> str:
-        """Return a hash of everything that must not depend on how often or in what order events were delivered."""
+    def state_hash(self, run: str) -> str:
+        """Return a hash of all that must not depend on how often, or in what order, events were delivered.
+
+        The name of the run is left out, so that two runs of one ledger compare. So are index entries of items that
+        are not active: a hidden item may stay known to the index, or leave it like a deleted one.
+        """
         state = {
             "items": sorted(repr(item) for item in (self.items or {}).values()),
-            "entries": sorted(repr(entry) for entry in self.entries.values()),
-            "rows": sorted((key, row.windows["month"]) for key, row in (self.rows or {}).items()),
+            "entries": sorted(repr(entry) for entry in self.entries.values() if entry.state == "active"),
+            "rows": sorted(("/".join(key), row.windows["month"]) for key, row in (self.rows or {}).items()),
             "letters": sorted((key, letter.code) for key, letter in self.letters.items()),
             "archived": sorted(self.archived or ()),
         }
-        return hashlib.sha256(msgspec.json.encode(state)).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(state).replace(run.encode(), b"")).hexdigest()
 
 
 @dataclass

@@ -20,3 +20,33 @@ def test_killed_workers_lose_nothing_and_apply_nothing_twice(play: PlayGoal) -> 
     result = kept(play("G1"))
     assert result.figures["kills_with_uncommitted_records"] > 0, "no kill hit work that was not committed"
     assert len(result.parts) == 4
+
+
+def test_a_zombie_that_wakes_up_changes_nothing(play: PlayGoal) -> None:
+    kept(play("G2"))
+
+
+def test_what_a_killed_broker_acknowledged_is_there_and_applied_once(play: PlayGoal) -> None:
+    result = kept(play("G3"))
+    assert result.figures["acknowledged_events"] == result.events
+
+
+def test_workers_that_come_and_go_lose_nothing(play: PlayGoal) -> None:
+    assert kept(play("G4")).figures["joins_and_leaves"] >= 2
+
+
+def test_poison_becomes_exactly_its_dead_letters_and_replaying_empties_them(play: PlayGoal) -> None:
+    result = kept(play("G5"))
+    assert result.figures["labels"] == result.figures["dead_letters"] > 10
+    assert result.figures["replayed"] == 2
+
+
+def test_duplicates_and_a_full_replay_leave_the_same_state(play: PlayGoal) -> None:
+    kept(play("G6"))
+
+
+def test_disorder_leaves_every_window_exact(play: PlayGoal) -> None:
+    result = kept(play("G7"))
+    assert result.figures["future"] > 0
+    assert result.figures["too_late"] > 0
+    assert result.dead_lettered == result.figures["future"] + result.figures["too_late"]

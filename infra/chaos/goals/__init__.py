@@ -2,9 +2,25 @@
 
 from core.errors import InvalidInput
 from infra.chaos.goal import Goal
-from infra.chaos.goals import g01_killed_worker
+from infra.chaos.goals import (
+    g01_killed_worker,
+    g02_zombie,
+    g03_broker_restarts,
+    g04_rebalance_storm,
+    g05_poison,
+    g06_duplicates,
+    g07_disorder,
+)
 
-GOALS: tuple[Goal, ...] = (g01_killed_worker.GOAL,)
+GOALS: tuple[Goal, ...] = (
+    g01_killed_worker.GOAL,
+    g02_zombie.GOAL,
+    g03_broker_restarts.GOAL,
+    g04_rebalance_storm.GOAL,
+    g05_poison.GOAL,
+    g06_duplicates.GOAL,
+    g07_disorder.GOAL,
+)
 
 
 def named(names: list[str]) -> list[Goal]:
