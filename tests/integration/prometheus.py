@@ -115,7 +115,7 @@ def scraping(folder: Path) -> Iterator[LivePrometheus]:
     writer = threading.Thread(target=_record_until, args=(recorder, stop), daemon=True)
     writer.start()
     server = PrometheusServer(program("prometheus"), folder / "prometheus", free_port())
-    server.prepare({}, 1.0)  # makes the folder; the configuration is replaced by one with hasty rules
+    server.folder.mkdir()
     (folder / "rules.json").write_text(json.dumps(_evaluated_at_once(rules.rule_groups())))
     config = prometheus_config.render({"all": f"127.0.0.1:{exposition.port}"}, [folder / "rules.json"], 1.0)
     (folder / "prometheus" / "prometheus.yml").write_text(config)
