@@ -13,15 +13,16 @@ from pydantic_core import PydanticUndefined
 
 from core import topics
 from core.events import STREAM_EVENTS
-from core.settings import Settings
-from infra import reference_apis, reference_cli
-from models.embedding_service import ENCODER_PREFIX
+from core.settings import BrokerSettings, Settings
+from infra import kubernetes_files, reference_apis, reference_cli
 from monitoring import catalogue, prometheus_config, rules
 from monitoring.alerts import ALERTS
 from monitoring.dashboards import DASHBOARDS, grafana
 from monitoring.objectives import PAGE_BURNS, ROUTE_WITHIN_S, TICKET_BURNS
 from monitoring.promises import PROMISES
 
+#: Partitions of the source topics, by overlay: RIVERLIGHT_BROKER__PARTITIONS in its settings.env.
+KUBERNETES_PARTITIONS = {"small": 4, "production": 48}
 GRAFANA = "infra/provisioning/grafana"
 GENERATED = "<!-- Written by `riverlight docs`; change the code, not this page. -->\n\n"
 
@@ -36,11 +37,15 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/cli.md": lambda: GENERATED + reference_cli.cli_page(),
         "docs/reference/asyncapi.json": reference_apis.asyncapi,
         "infra/compose/prometheus.yml": compose_prometheus,
+        "infra/kubernetes/base/rules.yaml": kubernetes_files.prometheus_rules,
         "docs/slo.md": objectives_page,
         "infra/provisioning/prometheus/rules.json": rules.render,
         f"{GRAFANA}/datasources/prometheus.yaml": grafana.render_datasource,
         f"{GRAFANA}/dashboards/riverlight.yaml": grafana.render_provider,
     }
+    for overlay, partitions in KUBERNETES_PARTITIONS.items():
+        broker = BrokerSettings(replication_factor=3, partitions=partitions)
+        files[f"infra/kubernetes/overlays/{overlay}/topics.yaml"] = partial(kubernetes_files.kafka_topics, broker)
     for dashboard in DASHBOARDS:
         files[f"{GRAFANA}/dashboards/{dashboard.uid}.json"] = partial(grafana.render, dashboard)
     return files
@@ -174,8 +179,8 @@ def events_schema() -> str:
 def compose_prometheus() -> str:
     """The Prometheus configuration of the compose system: its services by name."""
     targets = {
-        "gateway": "serve:8080",
-        "image-encoder": f"serve:8080{ENCODER_PREFIX}/metrics",
+        "gateway": "serve:9111",
+        "image-encoder": "serve:9112",
         **{name: f"{name}:9101" for name in ("worker-content", "worker-behaviour", "canary")},
     }
     return prometheus_config.render(targets, [Path("/etc/riverlight/rules/rules.json")], 5.0)

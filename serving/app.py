@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,26 +35,37 @@ _HEALTHY_WITHIN_S = 240.0
 _RETRY_AFTER_S = 1.0
 
 
-def build_app(settings: Settings) -> "dict[str, Application]":
-    """Return the Serve applications by name; `ROUTES` says where each is mounted."""
+def build_app(settings: Settings, node_resources: Mapping[str, str] | None = None) -> "dict[str, Application]":
+    """Return the Serve applications by name; `ROUTES` says where each is mounted.
+
+    Args:
+        node_resources: by application, a resource of the cluster's own of which each replica takes one: it runs only on
+            nodes that have it, and on each as often as it has.
+    """
     from ray import serve
 
     from serving.encoder import ImageEncoderService
     from serving.gateway.replica import Gateway
 
     serving = settings.serving
+    resources = {name: {resource: 1.0} for name, resource in (node_resources or {}).items()}
     encoder: Any = serve.deployment(
         ImageEncoderService,
         name=ENCODER,
         num_replicas=serving.encoder_replicas,
-        ray_actor_options={"num_cpus": 0.5, "num_gpus": serving.encoder_gpus, "memory": _ENCODER_BYTES},
+        ray_actor_options={
+            "num_cpus": 0.5,
+            "num_gpus": serving.encoder_gpus,
+            "memory": _ENCODER_BYTES,
+            "resources": resources.get(ENCODER, {}),
+        },
         **_limits(serving),
     )
     gateway: Any = serve.deployment(
         serve.ingress()(Gateway),
         name=GATEWAY,
         num_replicas=serving.gateway_replicas,
-        ray_actor_options={"num_cpus": 0.5, "memory": _GATEWAY_BYTES},
+        ray_actor_options={"num_cpus": 0.5, "memory": _GATEWAY_BYTES, "resources": resources.get(GATEWAY, {})},
         **_gateway_limits(serving),
     )
     return {ENCODER: encoder.bind(settings), GATEWAY: gateway.bind(settings, ENCODER)}

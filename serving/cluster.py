@@ -1,15 +1,18 @@
 """The applications for a Serve config file, which is how a Ray cluster (KubeRay's RayService) is told what to serve.
 
     applications:
-      - {name: image-encoder, import_path: "serving.cluster:image_encoder", route_prefix: /models/image-encoder}
-      - {name: gateway, import_path: "serving.cluster:gateway", route_prefix: /}
+      - name: gateway
+        import_path: serving.cluster:gateway
+        route_prefix: /
+        args: {node_resource: gateway}  # optional: a Ray resource of the nodes that may run it
 
-The settings are those of the environment of the cluster's nodes; what a deployment may be given besides (replicas,
-autoscaling) can be overridden in the file.
+The settings are those in the environment of the cluster's nodes, with `serving.ray_address` set: Ray is not started
+here, and nodes have to reach each other.
 """
 
 from typing import TYPE_CHECKING
 
+from core.errors import ConfigurationError
 from core.settings import load_settings
 from serving.app import ENCODER, GATEWAY, build_app
 
@@ -18,10 +21,21 @@ if TYPE_CHECKING:
 
 
 def image_encoder(args: dict[str, str]) -> "Application":
-    """Return the image encoder. Takes no arguments."""
-    return build_app(load_settings())[ENCODER]
+    """Return the image encoder. Raises ConfigurationError."""
+    return _application(ENCODER, args)
 
 
 def gateway(args: dict[str, str]) -> "Application":
-    """Return the gateway, which finds the encoder by its application's name. Takes no arguments."""
-    return build_app(load_settings())[GATEWAY]
+    """Return the gateway, which finds the encoder by its application's name. Raises ConfigurationError."""
+    return _application(GATEWAY, args)
+
+
+def _application(name: str, args: dict[str, str]) -> "Application":
+    settings = load_settings()
+    if settings.serving.ray_address is None:
+        raise ConfigurationError("serving.ray_address is not set: on a cluster it is `auto`")
+    if unknown := set(args) - {"node_resource"}:
+        raise ConfigurationError(
+            f"application {name}: unknown args {', '.join(sorted(unknown))}; there is node_resource"
+        )
+    return build_app(settings, {name: resource for resource in args.values()})[name]
