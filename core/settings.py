@@ -323,7 +323,10 @@ class MonitoringSettings(Section):
         "below. Where it is not loopback, keep others away from these ports.",
     )
     gateway_metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a gateway replica's metrics; 0: only in the API, which asks for a token."
+        0,
+        ge=0,
+        le=65535,
+        description="Port of a gateway replica's metrics; 0: only in the API, which asks for a token.",
     )
     encoder_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of an image-encoder replica's metrics; 0: only beside its API."
@@ -336,6 +339,23 @@ class MonitoringSettings(Section):
     canary_interval_s: float = Field(10.0, gt=0, description="Time between canary uploads.")
     canary_timeout_s: float = Field(10.0, gt=0, description="A canary that takes longer has failed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of all logs.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`text`: lines for people. `json`: an object a line, for whoever collects logs."
+    )
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces, from a request or event to everything it causes in other processes."""
+
+    exporter: Literal["none", "console", "otlp", "file"] = Field(
+        "none",
+        description="Where spans go. `otlp`: a collector, OTLP over HTTP. `console`: standard output. `file`: "
+        "`<home>/traces/<process>.jsonl`. `none`: there are none, and they cost nothing.",
+    )
+    endpoint: str = Field("http://127.0.0.1:4318/v1/traces", description="URL of the collector, for `otlp`.")
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the traces begun here that are recorded. A caller's decision is kept."
+    )
 
 
 class Settings(BaseSettings):
@@ -368,6 +388,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     serving: ServingSettings = ServingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> "Settings":

@@ -1,21 +1,46 @@
-"""Structured logs: one JSON object a line on standard error, from structlog and from the standard library alike."""
+"""Structured logs on standard error, from structlog and from the standard library alike.
+
+Readable lines by default, a JSON object a line by setting. Lines that are written while a request or an event is
+being handled carry its `trace_id` (bound with `in_trace`), by which they are found: it is in the answer's
+`X-Trace-Id`, in the event, and, where traces are exported, the id of the trace.
+
+No personal data leaves here: fields that may hold some are left out, and so is what stands in quotes in the error of a
+line about a request or an event, for that is what somebody sent. The dead-letter topic has the whole message.
+"""
 
 import logging
+import re
 import sys
+from contextlib import AbstractContextManager
+from typing import Any
 
 import structlog
 
 QUIET = ("aiokafka", "faust", "mode", "httpx", "httpcore", "alembic", "sqlalchemy.engine", "urllib3", "PIL")
 
+PERSONAL = frozenset(
+    {
+        *("user_id", "owner_id", "author_id", "subject", "key"),
+        *("title", "text", "description", "query", "value"),
+        *("email", "ip", "client_ip", "ip_prefix", "city", "age_band", "gender"),
+        *("authorization", "token", "password", "secret", "cookie"),
+    }
+)
+LEFT_OUT = "(left out)"
 
-def configure_logs(process: str, level: str = "INFO") -> None:
-    """Set up logging for this process. Called once, by an entry point."""
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_SAID = re.compile(r"^[ |+-]*[A-Za-z_][\w.]*: .*$", re.MULTILINE)  # of a traceback, the lines with a message
+
+
+def configure_logs(process: str, level: str = "INFO", log_format: str = "text") -> None:
+    """Set up logging for this process; called once, by an entry point. `log_format`: `text` or `json`."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        without_personal_data,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -29,8 +54,7 @@ def configure_logs(process: str, level: str = "INFO") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                lambda _logger, _name, event: {"process": process, **event},
-                structlog.processors.JSONRenderer(),
+                *(_as_json(process) if log_format == "json" else _as_text()),
             ],
         )
     )
@@ -39,3 +63,37 @@ def configure_logs(process: str, level: str = "INFO") -> None:
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def in_trace(trace_id: str) -> AbstractContextManager[None]:
+    """Give every line that is written within the block the trace id; tasks and threads begun in it inherit it."""
+    return structlog.contextvars.bound_contextvars(trace_id=trace_id)
+
+
+def without_personal_data(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave out what may say something about a person (a structlog processor); see the module."""
+    for name in PERSONAL & event.keys():
+        event[name] = LEFT_OUT
+    if "trace_id" in event:
+        if isinstance(error := event.get("error"), str):
+            event["error"] = _unquoted(error)
+        if isinstance(exception := event.get("exception"), str):
+            event["exception"] = _SAID.sub(lambda line: _unquoted(line[0]), exception)
+    return event
+
+
+def _unquoted(text: str) -> str:
+    return _QUOTED.sub("'…'", text)
+
+
+def _as_json(process: str) -> list[structlog.typing.Processor]:
+    return [lambda _logger, _name, event: {"process": process, **event}, structlog.processors.JSONRenderer()]
+
+
+def _as_text() -> list[structlog.typing.Processor]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        pad_event_to=0,
+        exception_formatter=structlog.dev.plain_traceback,  # the others print local variables, and what is in them
+    )
+    return [renderer]

@@ -47,7 +47,7 @@ def run_worker(settings: Settings, agents: Sequence[str], metrics_port: int, nam
         SystemExit: with 75 when only a new process can go on (the supervisor starts one).
     """
     all_agents.check_names(tuple(agents))
-    configure_logs(f"worker-{name}", settings.monitoring.log_level)
+    configure_logs(f"worker-{name}", settings.monitoring.log_level, settings.monitoring.log_format)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # its warnings repeat twenty times a second in an outage
     logging.getLogger("feast").setLevel(logging.WARNING)
     worker = Worker(settings, agents, metrics_port, name)

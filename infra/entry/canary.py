@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings, metrics_port: int) -> None:
     """Run the canary until a signal."""
-    configure_logs("canary", settings.monitoring.log_level)
+    configure_logs("canary", settings.monitoring.log_level, settings.monitoring.log_format)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -11,7 +11,7 @@ def main() -> None:
 
 def run_serve(settings: Settings) -> None:
     """Serve until a signal."""
-    configure_logs("serve", settings.monitoring.log_level)
+    configure_logs("serve", settings.monitoring.log_level, settings.monitoring.log_format)
     run(settings)
 
 

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(settings: Settings, agents: str, metrics_port: int, name: str) -> None:
     """Run the agents (separated by commas) until a signal."""
-    configure_logs(f"worker-{name}", settings.monitoring.log_level)
+    configure_logs(f"worker-{name}", settings.monitoring.log_level, settings.monitoring.log_format)
     run_worker(settings, [agent.strip() for agent in agents.split(",") if agent.strip()], metrics_port, name)
 
 

@@ -22,7 +22,7 @@ class Gateway:
     """One replica. Its constructor returns when it can answer, or at least say why it cannot yet (`/readyz`)."""
 
     async def __init__(self, settings: Settings, encoder_app: str) -> None:  # type: ignore[misc]  # Serve awaits it
-        configure_logs("gateway", settings.monitoring.log_level)
+        configure_logs("gateway", settings.monitoring.log_level, settings.monitoring.log_format)
         # Here and not above, so that whoever deploys this class does not import what only a replica needs.
         from ray import serve
 
