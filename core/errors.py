@@ -109,6 +109,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class RateLimited(Overloaded):
+    """One caller has called too often. Others are answered."""
+
+    code = "rate-limited"
+
+
 class ConfigurationError(RiverlightError):
     """Settings or a set-up that cannot work, found before anything is started."""
 

@@ -18,10 +18,10 @@ class PrometheusServer:
     folder: Path
     port: int
 
-    def prepare(self, targets: Mapping[str, str], scrape_interval_s: float) -> None:
-        """Write the configuration; `targets` are job name to `host:port`."""
+    def prepare(self, targets: Mapping[str, str], scrape_interval_s: float, tokens: Mapping[str, Path]) -> None:
+        """Write the configuration; `targets` are job name to `host:port`, `tokens` job name to a file with a token."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(prometheus_config.render(targets, [RULES], scrape_interval_s))
+        self._config.write_text(prometheus_config.render(targets, [RULES], scrape_interval_s, tokens=tokens))
 
     def command(self) -> list[str]:
         """Return the command line that runs it in the foreground. `prepare` comes first."""

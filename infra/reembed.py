@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from core.access.credentials import credentials
+from core.access.roles import Role
+from core.clock import SystemClock
+from core.errors import Unavailable
 from core.ports import EncodeFailure
 from core.settings import Settings
 from models.embedding_service import HttpEmbeddingService
@@ -43,13 +47,17 @@ async def _reembed(
     done = Reembedded()
     catalogue = Catalogue.open(settings.catalogue_url, settings.catalogue)
     publisher = KafkaPublisher(bootstrap, settings.producer, client_id="riverlight-reembed")
-    service = HttpEmbeddingService(http)
+    clock = SystemClock()
+    service = HttpEmbeddingService(
+        http, credentials=credentials(settings, clock, subject="reembed", roles=(Role.service,))
+    )
+    asking = credentials(settings, clock, subject="reembed", roles=(Role.admin,))
     try:
         async with httpx.AsyncClient(base_url=http, timeout=30) as api:
             after = ""
             while page := await asyncio.to_thread(catalogue.scan_items, after, BATCH, ("active",)):
                 after = page[-1].item_id
-                wanted = page if everything else [item for item in page if not await _indexed(api, item)]
+                wanted = page if everything else [item for item in page if not await _indexed(api, item, asking())]
                 if not wanted:
                     continue
                 encoded = await service.encode_media([item.media_id for item in wanted], timeout_s=60)
@@ -69,6 +77,8 @@ async def _reembed(
     return done
 
 
-async def _indexed(api: httpx.AsyncClient, item: Item) -> bool:
-    answer = await api.get(f"/v1/items/{item.item_id}")
+async def _indexed(api: httpx.AsyncClient, item: Item, headers: dict[str, str]) -> bool:
+    answer = await api.get(f"/v1/items/{item.item_id}", headers=headers)
+    if answer.status_code in (401, 403):
+        raise Unavailable(f"the API does not let this command ask: {answer.text[:300]}")
     return answer.status_code == 200 and bool(answer.json().get("indexed"))

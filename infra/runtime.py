@@ -64,6 +64,7 @@ class RuntimeState(msgspec.Struct):
     urls: dict[str, str]
     processes: list[ProcessState]
     reason: str = ""  # why the phase is "failed"
+    access: str = ""  # who may call the API, in words
     ready_after_s: float | None = None  # from the start of the supervisor until every process was ready
 
 

@@ -16,6 +16,7 @@ import httpx
 import msgspec
 from msgspec import Meta, Struct
 
+from core.access.credentials import Headers, no_headers
 from core.entries import pack_vector, unpack_vector
 from core.errors import InvalidInput, InvalidVector, Overloaded, TooLarge, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure
@@ -86,8 +87,12 @@ def from_wire(result: Encoded | Failed) -> EncodedImage | EncodeFailure:
 class HttpEmbeddingService(EmbeddingService):
     """Asks an image encoder over HTTP, on kept-alive connections. One object for a process; `aclose` it at the end."""
 
-    def __init__(self, base_url: str, *, max_connections: int = 32) -> None:
-        """`base_url` is that of the platform (`http://host:port`); the encoder's own prefix may follow."""
+    def __init__(self, base_url: str, *, max_connections: int = 32, credentials: Headers = no_headers) -> None:
+        """`base_url` is that of the platform (`http://host:port`); the encoder's own prefix may follow.
+
+        `credentials` are asked for at each call.
+        """
+        self._credentials = credentials
         self._url = base_url.rstrip("/").removesuffix(ENCODER_PREFIX) + ENCODER_PREFIX
         self._client = httpx.AsyncClient(
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
@@ -131,7 +136,7 @@ class HttpEmbeddingService(EmbeddingService):
                 self._url + path,
                 content=body,
                 params=parameters,
-                headers={"content-type": content_type},
+                headers={"content-type": content_type, **self._credentials()},
                 timeout=httpx.Timeout(timeout_s + _ANSWER_MARGIN_S, connect=min(timeout_s, 5.0)),
             )
         except httpx.TimeoutException as error:

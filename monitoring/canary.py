@@ -19,7 +19,10 @@ import httpx
 import structlog
 from PIL import Image, ImageDraw
 
+from core.access.credentials import credentials
+from core.access.roles import Role
 from core.clock import Clock
+from core.errors import RiverlightError
 from core.ids import event_id
 from core.settings import MonitoringSettings, Settings
 from monitoring.catalogue import CANARY_FRESHNESS, CANARY_LAST_SUCCESS, CANARY_RUNS
@@ -105,7 +108,7 @@ class Canary:
             except CanaryLate as error:
                 self._recorder.count(CANARY_RUNS, system=SYSTEM, outcome="late")
                 log.warning("canary_late", error=str(error))
-            except (httpx.HTTPError, KeyError, ValueError) as error:
+            except (httpx.HTTPError, RiverlightError, KeyError, ValueError) as error:
                 self._recorder.count(CANARY_RUNS, system=SYSTEM, outcome="error")
                 log.warning("canary_failed", error=str(error))
             else:
@@ -164,5 +167,10 @@ class Canary:
 
 def run_canary(settings: Settings, recorder: Recorder, clock: Clock, stop: threading.Event) -> None:
     """Run the canary against the API that `settings.api_url` names until `stop` is set."""
-    with httpx.Client(base_url=settings.api_url, timeout=settings.monitoring.canary_timeout_s) as client:
+    shown = credentials(settings, clock, subject=OWNER, roles=(Role.producer, Role.reader))
+    with httpx.Client(
+        base_url=settings.api_url,
+        timeout=settings.monitoring.canary_timeout_s,
+        event_hooks={"request": [lambda request: request.headers.update(shown())]},
+    ) as client:
         Canary(client, settings.monitoring, recorder, clock).run_forever(stop)

@@ -17,7 +17,9 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from core.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from core.access.roles import Role
+from core.clock import SystemClock
+from core.errors import Forbidden, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, ImageEncoder, ObjectStore
 from core.settings import Settings
 from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, to_wire
@@ -25,6 +27,7 @@ from models.media.decoder import MediaDecoder
 from monitoring.catalogue import MODEL_CREATED
 from monitoring.exposition import MetricsPort
 from monitoring.recorder import Recorder
+from serving.access import EVERYBODY, Allowed, open_door, permit
 from serving.embedder import ImageEmbedder
 from serving.exchange import Exchange
 from serving.gateway.problems import problem_of
@@ -32,6 +35,8 @@ from serving.replica_ports import bind_replica_ports_here
 from storage.objects import open_object_store
 
 _log = structlog.get_logger(__name__)
+_SERVICES = frozenset({Role.service})
+_WATCHERS = frozenset({Role.service, Role.admin})
 _MAX_JSON_BYTES = 64 * 1024
 _STUCK_AFTER_S = 30.0
 _DEFAULT_TIMEOUT_S = 10.0
@@ -71,9 +76,10 @@ class ImageEncoderService(EmbeddingService):
     def __init__(self, settings: Settings, open_parts: Callable[[Settings], EncoderParts] = open_parts) -> None:
         """Load the model, start the decoding processes, and embed one blank image to warm up.
 
-        Raises ConfigurationError, NotFound or IntegrityError when the model or the store cannot be opened.
+        Raises ConfigurationError, NotFound or IntegrityError when the model, the store or the keys cannot be opened.
         """
         bind_replica_ports_here()
+        self._door = open_door(settings, SystemClock())
         parts = open_parts(settings)
         parts.encoder.encode([np.zeros((64, 64, 3), np.uint8)])
         self._encoder = parts.encoder
@@ -94,11 +100,12 @@ class ImageEncoderService(EmbeddingService):
         )
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._recorder, watched.host, watched.encoder_metrics_port)
-        self._routes: dict[tuple[str, str], Callable[[Request], Coroutine[Any, Any, Response]]] = {
-            ("POST", "encode"): self._post_encode,
-            ("POST", "encode-bytes"): self._post_encode_bytes,
-            ("GET", "healthz"): self._get_health,
-            ("GET", "metrics"): self._get_metrics,
+        # Who may call what is part of the route: there is none without it.
+        self._routes: dict[tuple[str, str], tuple[Allowed, Callable[[Request], Coroutine[Any, Any, Response]]]] = {
+            ("POST", "encode"): (_SERVICES, self._post_encode),
+            ("POST", "encode-bytes"): (_SERVICES, self._post_encode_bytes),
+            ("GET", "healthz"): (EVERYBODY, self._get_health),
+            ("GET", "metrics"): (_WATCHERS, self._get_metrics),
         }
 
     async def encode_media(
@@ -142,17 +149,22 @@ class ImageEncoderService(EmbeddingService):
         """Answer one HTTP request; the last part of its path names the call, whatever the prefix."""
         trace_id = Exchange(request.headers.get("traceparent")).trace_id
         try:
-            route = self._routes.get((request.method, request.url.path.rstrip("/").rpartition("/")[2]))
-            if route is None:
+            name = request.url.path.rstrip("/").rpartition("/")[2]
+            allowed, answer = self._routes.get((request.method, name), (_SERVICES, None))
+            if allowed is not EVERYBODY:
+                permit(self._door.identify(request.method, request.headers), allowed)
+            if answer is None:
                 raise NotFound(f"the image encoder has no {request.method} {request.url.path}")
-            return await route(request)
+            return await answer(request)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:
             if not isinstance(error, InvalidInput | Unavailable):
                 _log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
             response = problem_of(error).response(trace_id)
-            if isinstance(error, TooLarge):  # the rest of the body is not read: some clients would send for ever
+            if isinstance(
+                error, TooLarge | Unauthenticated | Forbidden
+            ):  # the rest of the body is not read: some clients would send for ever
                 response.headers["connection"] = "close"
             return response
 

@@ -13,6 +13,8 @@ import faust
 import structlog
 
 from core import topics
+from core.access.credentials import credentials
+from core.access.roles import Role
 from core.clock import SystemClock
 from core.errors import ConfigurationError, RiverlightError, Unavailable
 from core.settings import Settings
@@ -119,7 +121,10 @@ class Worker:
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
             stack.push_async_callback(asyncio.to_thread, catalogue.close)
-            embeddings = HttpEmbeddingService(settings.api_url)
+            embeddings = HttpEmbeddingService(
+                settings.api_url,
+                credentials=credentials(settings, clock, subject=f"worker-{self.name}", roles=(Role.service,)),
+            )
             stack.push_async_callback(embeddings.aclose)
             deps.catalogue, deps.embeddings = catalogue, embeddings
             deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)

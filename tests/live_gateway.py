@@ -21,6 +21,7 @@ from core import events, topics
 from core.clock import SystemClock
 from core.ports import ImageEncoder, OutgoingRecord, StoredRecord
 from core.settings import (
+    AuthSettings,
     CatalogueSettings,
     EncoderSettings,
     FeatureSettings,
@@ -35,6 +36,7 @@ from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
 from monitoring.recorder import Recorder
+from serving.access import Door
 from serving.embedder import ImageEmbedder
 from serving.follower import IndexFollower
 from serving.gateway.api import create_api
@@ -175,6 +177,7 @@ def live_gateway(home: Path, encoder: ImageEncoder | None = None, *, min_score: 
     publisher.indexer = UploadIndexer(catalogue, embedder, publisher, 20.0)
     deps = GatewayDeps(
         http=HttpSettings(),
+        auth=AuthSettings(),
         streams=StreamSettings(),
         search_settings=SearchSettings(min_score=min_score),
         serving=ServingSettings(),
@@ -189,6 +192,8 @@ def live_gateway(home: Path, encoder: ImageEncoder | None = None, *, min_score: 
         traces=traces,
         recorder=recorder,
         clock=clock,
+        door=Door(None),
+        rates=None,
     )
     config = uvicorn.Config(create_api(deps), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)

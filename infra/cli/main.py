@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import bench, chaos, data, dead_letters, demo, docs, features, index, learn, models, produce, system
+from infra.cli import (
+    access,
+    bench,
+    chaos,
+    data,
+    dead_letters,
+    demo,
+    docs,
+    features,
+    index,
+    learn,
+    models,
+    produce,
+    system,
+)
 
 app = typer.Typer(
     name="riverlight",
@@ -39,6 +53,7 @@ system.register(app)
 app.command("demo")(demo.demo_command)
 app.command("produce")(produce.produce_command)
 app.command("docs")(docs.docs_command)
+app.add_typer(access.app, name="access")
 app.add_typer(data.app, name="data")
 app.add_typer(learn.train_app, name="train")
 app.add_typer(learn.evaluate_app, name="evaluate")

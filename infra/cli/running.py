@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from core.access.credentials import Headers, credentials
+from core.access.roles import GRANTED
+from core.clock import SystemClock
 from core.errors import RiverlightError, Unavailable
 from core.settings import Settings
 from infra.cli.output import NotRunning
@@ -30,6 +33,11 @@ def api_url(settings: Settings) -> str:
     return str(_urls(settings)["http"])
 
 
+def admin(settings: Settings) -> Headers:
+    """Return what commands show the API: `auth.token_file`, or a token signed with this installation's key."""
+    return credentials(settings, SystemClock(), subject="command-line", roles=GRANTED)
+
+
 def call(settings: Settings, method: str, path: str, *, timeout_s: float = 120.0, **arguments: Any) -> dict[str, Any]:
     """Call the running API and return its JSON answer.
 
@@ -41,9 +49,13 @@ def call(settings: Settings, method: str, path: str, *, timeout_s: float = 120.0
     import httpx
 
     try:
-        response = httpx.request(method, api_url(settings) + path, timeout=timeout_s, **arguments)
+        response = httpx.request(
+            method, api_url(settings) + path, timeout=timeout_s, headers=admin(settings)(), **arguments
+        )
     except httpx.TransportError as error:
         raise Unavailable(f"the API does not answer: {error}") from error
+    if response.status_code == 401 and settings.auth.mode == "open":
+        raise RiverlightError("the API asks for tokens; run this with the settings it runs with (auth.mode=tokens)")
     if response.is_error:
         raise RiverlightError(f"{method} {path} answered {response.status_code}: {response.text[:500]}")
     body: dict[str, Any] = response.json()

@@ -81,6 +81,8 @@ def status(found: Status) -> RenderableType:
         parts.append(Text(found.reason, style="red"))
     if found.broker:
         parts.append(Text(str(found.broker["promise"])))
+    if found.access:
+        parts.append(Text(found.access))
     if found.processes:
         parts.append(processes(found.processes))
     if found.urls:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from core.access.credentials import Headers, no_headers
 from core.errors import RiverlightError, Unavailable
 from core.ids import event_id
 
@@ -33,7 +34,8 @@ class Answer:
 class Platform:
     """Calls the API at `base_url`; busy answers (429, 503) are waited out, a few times."""
 
-    def __init__(self, base_url: str, *, attempts: int = 20) -> None:
+    def __init__(self, base_url: str, *, attempts: int = 20, credentials: Headers = no_headers) -> None:
+        self._credentials = credentials
         self._http = httpx.AsyncClient(base_url=base_url, timeout=30)
         self._attempts = attempts
 
@@ -92,7 +94,7 @@ class Platform:
     async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         for attempt in range(1, self._attempts + 1):
             try:
-                response = await self._http.request(method, path, **arguments)
+                response = await self._http.request(method, path, headers=self._credentials(), **arguments)
             except httpx.TransportError as error:
                 if attempt == self._attempts:
                     raise Unavailable(f"{method} {path}: no answer ({error})") from error

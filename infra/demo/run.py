@@ -16,6 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from core import topics
+from core.access.credentials import credentials
+from core.access.roles import GRANTED
+from core.clock import SystemClock
 from core.ports import OutgoingRecord
 from core.settings import Settings
 from infra.demo import interactions, visual_search
@@ -68,7 +71,9 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
         f"[dim]start[/]    {f'ready after {start_s:.1f} s' if started else 'already running'}: {running.urls['http']}"
     )
     try:
-        report = asyncio.run(_play(running, options, images, baseline, folder, console, setup_s, start_s, began))
+        report = asyncio.run(
+            _play(running, settings, options, images, baseline, folder, console, setup_s, start_s, began)
+        )
     finally:
         if started and not options.keep_running:
             console.print("[dim]stop[/]     stopping what the demo started (riverlight up starts it again)")
@@ -79,6 +84,7 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
 
 async def _play(
     running: Status,
+    settings: Settings,
     options: DemoOptions,
     images: DemoImages,
     baseline: Quality,
@@ -90,7 +96,8 @@ async def _play(
 ) -> Report:
     run = datetime.now(UTC).strftime("%y%m%d%H%M%S")
     count = len(images.pairs)
-    platform = Platform(running.urls["http"])
+    identity = credentials(settings, SystemClock(), subject="riverlight-demo", roles=GRANTED)
+    platform = Platform(running.urls["http"], credentials=identity)
     try:
         earlier = _earlier_items(folder)
         if earlier:

@@ -57,9 +57,10 @@ def run_profile(
         pid=os.getpid(),
         broker=profile.broker,
         urls=profile.urls,
+        access=profile.access,
         show=show,
     )
-    return supervisor.run(timeout_s=timeout_s)
+    return supervisor.run(timeout_s=timeout_s, while_running=profile.while_running)
 
 
 def up_detached(settings: Settings, *, timeout_s: float, show: Show = show_nothing) -> RuntimeState:
@@ -135,6 +136,7 @@ class Status(msgspec.Struct):
     broker: dict[str, object] | None = None
     home: str = ""
     reason: str = ""
+    access: str = ""
     stale: list[str] = []
 
 
@@ -163,6 +165,7 @@ def status(home: Path) -> Status:
         broker=msgspec.to_builtins(state.broker),
         home=str(folder.home),
         reason=state.reason,
+        access=state.access,
     )
 
 

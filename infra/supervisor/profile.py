@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from core import topics
+from core.clock import SystemClock
 from core.settings import Settings
 from infra.broker.probe import wait_until_ready
 from infra.broker.selection import BrokerChoice, choose
@@ -13,6 +14,7 @@ from infra.debian_packages import find_program
 from infra.ports import free_port, require_free
 from infra.prometheus_server import PrometheusServer
 from infra.runtime import BrokerState, settings_environment
+from infra.service_tokens import ServiceTokens
 from infra.supervisor.checks import broker_ready, http_ready
 from infra.supervisor.spec import ProcessSpec, Progress
 from models.embedding_service import ENCODER_PREFIX
@@ -33,6 +35,8 @@ class Profile:
     specs: tuple[ProcessSpec, ...]
     broker: BrokerState
     urls: dict[str, str]
+    access: str = ""  # who may call the API, in words
+    while_running: Callable[[], None] = lambda: None  # called several times a second
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,17 @@ def local_profile(settings: Settings) -> Profile:
     if prometheus is not None:
         urls["prometheus"] = f"http://{LOOPBACK}:{ports.prometheus}"
     broker = BrokerState(choice.kind, choice.bootstrap, choice.durable, choice.promise, list(choice.missing))
-    specs = _specs(settings, choice, ports, prometheus)
-    return Profile(settings, specs, broker, urls)
+    tokens = ServiceTokens(settings, SystemClock())
+    specs = _specs(settings, choice, ports, prometheus, tokens)
+    return Profile(settings, specs, broker, urls, tokens.describe(), tokens.renew)
 
 
 def _specs(
-    settings: Settings, choice: BrokerChoice, ports: _Ports, prometheus: PrometheusServer | None
+    settings: Settings,
+    choice: BrokerChoice,
+    ports: _Ports,
+    prometheus: PrometheusServer | None,
+    tokens: ServiceTokens,
 ) -> tuple[ProcessSpec, ...]:
     environment = {**settings_environment(settings), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     prepare_data = partial(_prepare_data, settings)
@@ -100,7 +109,8 @@ def _specs(
     # The content worker starts while the models load: an upload that comes before the encoder answers waits in the
     # log. The behaviour worker imports Feast, which would take the processor from the models: search comes first.
     content_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
-    content = _worker(settings, environment, "content", CONTENT_AGENTS, ports.content, content_after)
+    content_environment = environment | tokens.environment("worker-content")
+    content = _worker(settings, content_environment, "content", CONTENT_AGENTS, ports.content, content_after)
     behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, ("serve",))
     specs += [serve, content, behaviour]
     if settings.monitoring.canary:
@@ -108,7 +118,7 @@ def _specs(
             ProcessSpec(
                 "canary",
                 _python("infra.entry.canary", "--metrics-port", str(ports.canary)),
-                environment,
+                environment | tokens.environment("canary"),
                 after=("serve", "worker-content"),
                 ready=http_ready(LOOPBACK, ports.canary),
                 required=False,
@@ -121,7 +131,11 @@ def _specs(
                 prometheus.command,
                 {**environment, **prometheus.program.environment},
                 after=("worker-content",),
-                prepare=lambda _: prometheus.prepare(_targets(settings, ports), settings.monitoring.scrape_interval_s),
+                prepare=lambda _: prometheus.prepare(
+                    _targets(settings, ports),
+                    settings.monitoring.scrape_interval_s,
+                    tokens.files("prometheus", for_jobs=("gateway", "image-encoder")),
+                ),
                 ready=http_ready(LOOPBACK, ports.prometheus, "/-/ready"),
                 required=False,
             )

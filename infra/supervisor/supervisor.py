@@ -64,6 +64,7 @@ class Supervisor:
         pid: int,
         broker: BrokerState,
         urls: dict[str, str],
+        access: str = "",
         show: Show = show_nothing,
     ) -> None:
         names = [spec.name for spec in specs]
@@ -83,6 +84,7 @@ class Supervisor:
             started_at=time.time(),
             broker=broker,
             urls=urls,
+            access=access,
             processes=[slot.state for slot in self._slots.values()],
         )
 

@@ -25,6 +25,7 @@ async function call(path, options) {
   } catch {
     throw new Error("The API does not answer. Is the system running?");
   }
+  if (response.status === 401) location.assign("/console/sign-in"); // the token has ended
   const body = await response.json().catch(() => ({})); // what stands before the API may answer in its own words
   if (!response.ok) throw new Error(body.detail || `The API answered ${response.status}.`);
   return body;
@@ -303,6 +304,8 @@ for (const name of ["k", "min-score", "category"]) $(name).addEventListener("cha
 $("upload").addEventListener("click", upload);
 $("why").addEventListener("toggle", explain);
 $("why-not").addEventListener("submit", whyNot);
+$("sign-out")?.addEventListener("click", () =>
+  fetch("/console/session", { method: "DELETE" }).finally(() => location.assign("/console/sign-in")));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (drag) => {
     drag.preventDefault();

@@ -5,15 +5,19 @@ from typing import Any
 from fastapi import FastAPI
 
 from serving.gateway.dependencies import GatewayDeps
+from serving.gateway.entrance import Entrance
 from serving.gateway.middleware import GatewayMiddleware, RequestLimits
 from serving.gateway.problems import CONTENT_TYPE, install_handlers
-from serving.gateway.routes import console, events, features, health, index, items, media, search, traces
+from serving.gateway.routes import console, events, features, health, index, items, media, search, session, traces
 from serving.gateway.schemas import ProblemDocument
+
+_NOUNS = (media, events, search, items, traces, features, index, health, session, console)
 
 _DESCRIPTION = """Events in, answers out.
 
 Errors are problem documents (RFC 9457) with a stable `code`. A request that does not validate is a 400 whose `errors`
-name the fields. 429 and 503 carry `Retry-After`. Every answer carries `X-Trace-Id` and `Server-Timing`; a W3C
+name the fields. Where access is not open, every call shows a token (`Authorization: Bearer`): 401 without a valid one,
+403 without the role. 429 and 503 carry `Retry-After`. Every answer carries `X-Trace-Id` and `Server-Timing`; a W3C
 `traceparent` that is sent is continued.
 """
 
@@ -24,14 +28,17 @@ def create_api(deps: GatewayDeps) -> FastAPI:
         title="Riverlight",
         version="1",
         description=_DESCRIPTION,
-        docs_url="/docs",
+        # Its page runs scripts from elsewhere: not where a browser holds a token.
+        docs_url="/docs" if deps.door.is_open else None,
         redoc_url=None,
         responses={"default": {"model": ProblemDocument, "description": "What went wrong"}},
     )
     api.state.deps = deps
     install_handlers(api)
+    api.state.routes = [*api.routes, *(route for noun in _NOUNS for route in noun.router.routes)]
     api.add_middleware(
         GatewayMiddleware,
+        entrance=Entrance(api.state.routes, deps.door, deps.rates, deps.http.trusted_proxies),
         limits=RequestLimits(
             timeout_s=deps.http.request_timeout_s,
             max_body_bytes=deps.http.max_body_bytes,
@@ -41,7 +48,7 @@ def create_api(deps: GatewayDeps) -> FastAPI:
         ),
         recorder=deps.recorder,
     )
-    for noun in (media, events, search, items, traces, features, index, health, console):
+    for noun in _NOUNS:
         api.include_router(noun.router)
     _describe_errors(api)
     return api

@@ -5,22 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import structlog
 from fastapi import Request
 
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError
 from core.ports import EmbeddingService, ObjectStore, Publisher, VectorIndex
-from core.settings import HttpSettings, SearchSettings, ServingSettings, Settings, StreamSettings
+from core.settings import AuthSettings, HttpSettings, SearchSettings, ServingSettings, Settings, StreamSettings
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
 from monitoring.catalogue import LIVE_RECALL
 from monitoring.recorder import Recorder
+from serving.access import Door, open_door
 from serving.collector import Collector
 from serving.entry_log import KafkaEntryLog
 from serving.exchange import Exchange
 from serving.follower import IndexFollower
 from serving.gateway.jobs import Jobs
+from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
 from serving.served_index import ServedIndex
 from serving.thumbnails import Thumbnails
@@ -30,12 +33,15 @@ from storage.catalogue import Catalogue
 from storage.log.producer import KafkaPublisher
 from storage.objects import open_object_store
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass
 class GatewayDeps:
     """Everything a route may use. Whoever made it closes it; the services at the end are made from the rest."""
 
     http: HttpSettings
+    auth: AuthSettings
     streams: StreamSettings
     search_settings: SearchSettings
     serving: ServingSettings
@@ -50,6 +56,8 @@ class GatewayDeps:
     traces: TraceStore
     recorder: Recorder
     clock: Clock
+    door: Door
+    rates: RateLimiter | None
     jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
@@ -112,13 +120,16 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
     `dim` and `model_version` are those of the encoder that `embedding` reaches: the index holds its vectors only.
 
     Raises:
-        ConfigurationError: no broker is named.
+        ConfigurationError: no broker is named, or the keys to verify tokens with are missing.
         Unavailable: a store does not answer.
     """
     if settings.broker.bootstrap is None:
         raise ConfigurationError("broker.bootstrap is not set: start the system with `riverlight up`, or name a broker")
     clock = SystemClock()
     recorder = Recorder(process_metrics=True)
+    door = open_door(settings, clock)
+    (_log.warning if door.is_open else _log.info)("access", mode=settings.auth.mode, host=settings.http.host)
+    limited = settings.rates.enabled if settings.rates.enabled is not None else not door.is_open
     home: Path = settings.home.resolve()
     decoder = MediaDecoder(settings.media)
     decoder.start()
@@ -137,6 +148,7 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
     traces.start()
     return GatewayDeps(
         http=settings.http,
+        auth=settings.auth,
         streams=settings.streams,
         search_settings=settings.search,
         serving=settings.serving,
@@ -153,4 +165,6 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
         traces=traces,
         recorder=recorder,
         clock=clock,
+        door=door,
+        rates=RateLimiter(settings.rates, recorder) if limited else None,
     )

@@ -1,7 +1,7 @@
 """What happens around every request, as pure ASGI: no answer, errors included, leaves without it.
 
-Outside in: a trace id, `Server-Timing`, security headers and metrics; then a place in the queue or 429; then a deadline
-or 504; then a body that is counted as it streams in, or 413.
+Outside in: a trace id, `Server-Timing`, security headers and metrics; then the entrance (401, 403, 404, 405, 429); then
+a place in the queue or 429; then a deadline or 504; then a body that is counted as it streams in, or 413.
 """
 
 import asyncio
@@ -10,18 +10,21 @@ from dataclasses import dataclass
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import Overloaded, TooLarge
+from core.errors import InvalidInput, Overloaded, TooLarge, Unavailable
 from monitoring.catalogue import REQUEST_SECONDS, REQUESTS_SHED
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
+from serving.gateway.entrance import Entrance
 from serving.gateway.problems import Problem, problem_of
 
 _log = structlog.get_logger(__name__)
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024  # boundaries, part headers and the form fields beside the file
 _UPLOAD_PATHS = frozenset({"/v1/media", "/v1/search/images"})
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 _ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})  # what watches an overloaded gateway is not shed
 _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -51,8 +54,9 @@ class RequestLimits:
 class GatewayMiddleware:
     """Wraps the application; see the module."""
 
-    def __init__(self, app: ASGIApp, *, limits: RequestLimits, recorder: Recorder) -> None:
+    def __init__(self, app: ASGIApp, *, entrance: Entrance, limits: RequestLimits, recorder: Recorder) -> None:
         self._app = app
+        self._entrance = entrance
         self._limits = limits
         self._recorder = recorder
         self._waiting = 0
@@ -80,6 +84,11 @@ class GatewayMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> Problem | None:
         """Answer the request when its turn comes; return the problem when it never does."""
+        try:
+            await self._entrance.admit(scope)
+        except (InvalidInput, Unavailable, HTTPException) as error:
+            answer.close_connection = "content-length" in Headers(scope=scope) or scope["method"] not in _WITHOUT_BODY
+            return problem_of(error)
         if scope["path"] in _ALWAYS_ANSWERED:
             return await self._answer(scope, receive, answer)
         if self._slots.locked() and self._waiting >= self._limits.max_queued:

@@ -23,13 +23,22 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.TooLarge, 413),
     (errors.UnsupportedMedia, 415),
     (errors.NotFound, 404),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
     (errors.InvalidInput, 400),
     (errors.Overloaded, 429),
     (errors.Unavailable, 503),
     (TimeoutError, 504),
 )
 
-_CODES = {404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported-media", 429: "overloaded"}
+_CODES = {
+    303: "sign-in",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media",
+    429: "overloaded",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,7 @@ def problem_of(error: Exception) -> Problem:
                 str(error) or "the request took too long",
                 errors=error.fields if isinstance(error, InvalidRequest) else (),
                 retry_after_s=error.retry_after_s if isinstance(error, errors.Unavailable) else None,
+                headers={"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthenticated) else {},
             )
     return Problem(500, "internal", "an unexpected error happened; the trace id finds it in the logs")
 

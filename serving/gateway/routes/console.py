@@ -16,12 +16,20 @@ from serving.recent import newest
 router = APIRouter(include_in_schema=False)
 
 _RECENT = 60
-_ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_ASSETS = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "sign-in.js": "text/javascript",
+}
 # Nothing but our own files and pictures; `blob:` shows the image that is being searched for.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
+
+
+CONSOLE_HEADERS = {"content-security-policy": _POLICY, "cache-control": "no-store"}
 
 
 @router.get("/", response_class=RedirectResponse)
@@ -43,23 +51,25 @@ async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLRespons
         why=why,
         max_k=deps.search_settings.max_k,
         min_score=deps.search_settings.min_score,
+        signed_in=not deps.door.is_open,
     )
-    return HTMLResponse(page, headers={"content-security-policy": _POLICY, "cache-control": "no-store"})
+    return HTMLResponse(page, headers=CONSOLE_HEADERS)
 
 
 @router.get("/console/{name}")
 async def asset(name: str) -> Response:
     if name not in _ASSETS:
         raise NotFound(f"there is no {name!r} here")
-    return Response(_read(name), media_type=_ASSETS[name], headers={"cache-control": "no-cache"})
+    return Response(read_file(name), media_type=_ASSETS[name], headers={"cache-control": "no-cache"})
 
 
 @cache
-def _read(name: str) -> str:
+def read_file(name: str) -> str:
+    """Return one of the console's files."""
     return files("serving.console").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
 def _template():  # type: ignore[no-untyped-def]
     environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
-    return environment.from_string(_read("console.html"))
+    return environment.from_string(read_file("console.html"))

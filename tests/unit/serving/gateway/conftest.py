@@ -19,11 +19,13 @@ from core.entries import IndexEntry, Version, pack_vector
 from core.ids import media_id
 from core.ports import Crop, EncodedImage, EncodeFailure
 from core.settings import (
+    AuthSettings,
     CatalogueSettings,
     FeatureSettings,
     HttpSettings,
     IndexSettings,
     MediaSettings,
+    RateSettings,
     SearchSettings,
     ServingSettings,
     StreamSettings,
@@ -32,9 +34,11 @@ from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
 from monitoring.recorder import Recorder
+from serving.access import Door
 from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
+from serving.gateway.rates import RateLimiter
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
@@ -164,6 +168,9 @@ class Shape:
     )
     serving: ServingSettings = field(default_factory=ServingSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    door: Door = field(default_factory=lambda: Door(None))
+    rates: RateSettings | None = None
 
 
 @pytest.fixture
@@ -186,6 +193,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
         traces.start()
         deps = GatewayDeps(
             http=shape.http,
+            auth=shape.auth,
             streams=StreamSettings(),
             search_settings=shape.search,
             serving=shape.serving,
@@ -200,6 +208,8 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             traces=traces,
             recorder=recorder,
             clock=clock,
+            door=shape.door,
+            rates=RateLimiter(shape.rates, recorder) if shape.rates else None,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=create_api(deps)), base_url="http://gateway")
         world = World(deps, log, client)
