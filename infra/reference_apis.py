@@ -1,21 +1,53 @@
-"""The machine-readable description of the topics, for those who write and read them: AsyncAPI."""
+"""The machine-readable descriptions of what others connect to: OpenAPI for HTTP, AsyncAPI for the topics."""
 
 import json
 from importlib.metadata import version
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 
 from core import topics
 from core.entries import IndexEntry
 from core.events import MAX_FRAME_EVENTS, STREAM_EVENTS
-from core.settings import BrokerSettings
+from core.settings import BrokerSettings, Settings
 from core.topics import Topic
+from monitoring.recorder import Recorder
+from serving.access import Door
+from serving.gateway.access import ROUTES
+from serving.gateway.api import create_api
+from serving.gateway.dependencies import GatewayDeps
 from storage.log.admin import config_of
 from streams import dead_letter_record
 
 _CLOUD_EVENT = "application/cloudevents+json"
 _CLOUD_EVENTS = "application/cloudevents-batch+json"
+
+
+def openapi() -> str:
+    """The HTTP API as OpenAPI 3.1."""
+    # The description comes from the routes. Of what a running gateway has opened, only these are asked for when the
+    # application is made; everything else would connect to something. Defaults: the settings are not this machine's.
+    sections = {name: field.default for name, field in Settings.model_fields.items()}
+    deps = SimpleNamespace(**{**sections, "recorder": Recorder(), "door": Door(None), "rates": None})
+    document = create_api(cast(GatewayDeps, deps)).openapi()
+    _describe_access(document)
+    return _text(document)
+
+
+def _describe_access(document: dict[str, Any]) -> None:
+    """Say of each call which roles may make it, as the gateway's one table has it."""
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["token"] = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Where access is not open (`auth.mode=tokens`). The roles of a call: one of them is enough.",
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            roles = ROUTES[method.upper(), path][0]
+            operation["security"] = [] if roles is None else [{"token": sorted(roles)}]
 
 
 def asyncapi() -> str:

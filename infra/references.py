@@ -35,6 +35,7 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/metrics.md": metrics_page,
         "docs/reference/events.schema.json": events_schema,
         "docs/reference/cli.md": lambda: GENERATED + reference_cli.cli_page(),
+        "docs/reference/openapi.json": reference_apis.openapi,
         "docs/reference/asyncapi.json": reference_apis.asyncapi,
         "infra/compose/prometheus.yml": compose_prometheus,
         "infra/kubernetes/base/rules.yaml": kubernetes_files.prometheus_rules,
