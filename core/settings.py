@@ -254,7 +254,7 @@ class IndexSettings(Section):
         0.99, gt=0, le=1, description="IVF: share of true neighbours that should lie in the clusters searched."
     )
     ivf_scan_limit: int = Field(
-        200_000, ge=1_000, description="IVF: about as many vectors are scanned at most, whatever `ivf_recall` asks for."
+        100_000, ge=1_000, description="IVF: about as many vectors are scanned at most, whatever `ivf_recall` asks for."
     )
     pq_m: int = Field(32, ge=1, description="PQ: bytes per vector (must divide the dimension).")
     lsh_bits: int = Field(512, ge=8, description="LSH: bits per vector.")
@@ -309,6 +309,11 @@ class ServingSettings(Section):
     encoder_gpus: float = Field(0.0, ge=0, description="GPU fraction of an encoder replica.")
     max_ongoing_requests: int = Field(16, ge=1, description="Requests a replica works on at once.")
     max_queued_requests: int = Field(64, ge=1, description="Requests waiting; more are answered with 429.")
+    max_receiving_requests: int = Field(
+        256,
+        ge=1,
+        description="Requests that wait for the rest of their bodies from slow clients; more are answered with 429.",
+    )
     encoder_wait_s: float = Field(0.01, ge=0, description="Longest wait for an encoder batch to fill.")
     haproxy: bool = Field(True, description="Serve's HAProxy ingress: several times the requests of the default.")
     ray_address: str | None = Field(None, description="An existing Ray cluster. Unset: one is started locally.")

@@ -40,11 +40,11 @@ class Door:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme:
             if scheme.lower() != "bearer" or not token:
-                raise Unauthenticated("show a token as `Authorization: Bearer …`")
+                raise Unauthenticated("show a token as `Authorization: Bearer TOKEN`")
             return self._verifier.verify(token.strip())
         token = cookie_of(headers)
         if not token:
-            raise Unauthenticated("this needs a token: `Authorization: Bearer …`")
+            raise Unauthenticated("this needs a token: `Authorization: Bearer TOKEN`")
         # SameSite=Strict keeps the cookie from other sites' requests; this holds where a browser does not know it.
         if method not in _SAFE_METHODS and headers.get("sec-fetch-site") != "same-origin":
             raise Forbidden("a cookie counts for requests of our own pages only; programs send `Authorization: Bearer`")

@@ -114,8 +114,11 @@ def _limits(serving: ServingSettings) -> dict[str, Any]:
 
 
 def _gateway_limits(serving: ServingSettings) -> dict[str, Any]:
-    """The gateway keeps its own queue, whose 429 is a problem document; Serve's is the bound behind it."""
-    own = serving.max_ongoing_requests + serving.max_queued_requests
+    """The gateway keeps its own queue, whose 429 is a problem document; Serve's is the bound behind it.
+
+    It leaves room for those that wait for the rest of their bodies, and for what watches an overloaded gateway.
+    """
+    own = serving.max_ongoing_requests + serving.max_queued_requests + serving.max_receiving_requests
     return {**_limits(serving), "max_ongoing_requests": own + 8, "max_queued_requests": serving.max_queued_requests}
 
 

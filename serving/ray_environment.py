@@ -71,7 +71,9 @@ def _only_this_machine(settings: Settings, haproxy_folder: Path, *, haproxy: boo
         "RAY_AUTH_TOKEN_PATH": str(_ray_token(settings.home)),
     }
     if haproxy:
-        values["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(_haproxy_on_loopback(haproxy_folder))
+        values["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(
+            _haproxy_on_loopback(haproxy_folder, math.ceil(settings.http.request_timeout_s))
+        )
     return values
 
 
@@ -87,11 +89,14 @@ def _ray_token(home: Path) -> Path:
 
 _ON_LOOPBACK = """#!/bin/sh
 # Ray's configuration binds HAProxy's metrics and statistics on every interface; here they are bound on this machine's.
+# And it waits for slow requests as long as something arrives; here a request's head and the first 16 KiB of its body
+# have {within_s} s, and meanwhile take no place in a replica.
 ports="$RAY_SERVE_HAPROXY_METRICS_PORT|$RAY_SERVE_HAPROXY_STATS_PORT"
 previous=
 for argument; do
   if [ "$previous" = -f ]; then
-    sed -i -E "s/^( *bind) [*]?:($ports) *\\$/\\1 127.0.0.1:\\2/" "$argument"
+    sed -i -E -e "s/^( *bind) [*]?:($ports) *\\$/\\1 127.0.0.1:\\2/" \\
+      -e "s/^defaults *\\$/&\\n    timeout http-request {within_s}s\\n    option http-buffer-request/" "$argument"
   fi
   previous=$argument
 done
@@ -99,10 +104,10 @@ exec {haproxy} "$@"
 """
 
 
-def _haproxy_on_loopback(folder: Path) -> Path:
+def _haproxy_on_loopback(folder: Path, within_s: int) -> Path:
     """Write the program that Ray starts as its HAProxy: the real one, after a look at its configuration."""
     script = folder / "haproxy-on-loopback"
-    script.write_text(_ON_LOOPBACK.format(haproxy=shlex.quote(str(_haproxy()))))
+    script.write_text(_ON_LOOPBACK.format(haproxy=shlex.quote(str(_haproxy())), within_s=within_s))
     script.chmod(0o700)
     return script
 

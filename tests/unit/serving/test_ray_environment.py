@@ -64,4 +64,5 @@ def test_haproxy_shows_its_metrics_and_statistics_here_only_and_the_api_where_it
     checked = subprocess.run([wrapper, "-c", "-f", str(config)], env=names, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
     binds = [line.strip() for line in config.read_text().splitlines() if "bind" in line]
+    assert "    timeout http-request 10s" in config.read_text()
     assert binds == [f"bind 127.0.0.1:{metrics}", "bind *:8080", f"bind 127.0.0.1:{stats}"]
