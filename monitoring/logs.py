@@ -11,7 +11,7 @@ line about a request or an event, for that is what somebody sent. The dead-lette
 import logging
 import re
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -65,9 +65,20 @@ def configure_logs(process: str, level: str = "INFO", log_format: str = "text") 
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def in_trace(trace_id: str) -> AbstractContextManager[None]:
-    """Give every line that is written within the block the trace id; tasks and threads begun in it inherit it."""
+def in_trace(trace_id: str | None) -> AbstractContextManager[object]:
+    """Give every line that is written within the block the trace id; tasks and threads begun in it inherit it.
+
+    None changes nothing: where there is no trace, what is around it goes on.
+    """
+    if trace_id is None:
+        return nullcontext()
     return structlog.contextvars.bound_contextvars(trace_id=trace_id)
+
+
+def current_trace_id() -> str | None:
+    """Return the trace id that lines written here would have."""
+    found = structlog.contextvars.get_contextvars().get("trace_id")
+    return found if isinstance(found, str) else None
 
 
 def without_personal_data(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -16,6 +16,7 @@ from core.clock import Clock
 from core.errors import FutureEvent, InvalidInput, MissingMedia, NotFound, Overloaded, TooLarge, Unavailable
 from core.ports import ObjectStore, OutgoingRecord, Publisher
 from core.topics import BY_STREAM
+from monitoring.tracing import record_headers
 
 
 class Outbox(Protocol):
@@ -102,7 +103,8 @@ class Collector:
                 continue
             if event.traceparent is None and traceparent is not None:
                 event = msgspec.structs.replace(event, traceparent=traceparent)
-            records.append(OutgoingRecord(topic.name, key=events.event_key(event), value=events.encode(event)))
+            key, headers = events.event_key(event), record_headers(event.traceparent)
+            records.append(OutgoingRecord(topic.name, key=key, value=events.encode(event), headers=headers))
             collection.accepted.append(event.id)
         collection.rejected.sort(key=lambda rejection: rejection.index)
         if records:

@@ -13,6 +13,7 @@ from models.embedding_service import MISSING_MEDIA_GRACE_S
 from models.media.decoder import MediaDecoder, check_crop
 from monitoring.catalogue import ENCODER_IMAGES, ENCODER_SECONDS
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer
 from serving.batcher import ForwardBatcher
 
 _log = structlog.get_logger(__name__)
@@ -34,12 +35,14 @@ class ImageEmbedder(EmbeddingService):
         batch_size: int,
         wait_s: float,
         max_images: int,
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         """`max_images` bounds the images in the house; a call that would exceed it is Overloaded."""
         self._encoder = encoder
         self._store = store
         self._decoder = decoder
         self._recorder = recorder
+        self._tracer = tracer
         self._batch_size = batch_size
         self._max_images = max_images
         self._admitted = 0  # by calls, and not answered yet
@@ -123,7 +126,7 @@ class ImageEmbedder(EmbeddingService):
             self._active -= 1
 
     async def _fetch(self, media_id: str) -> bytes:
-        with self._recorder.time(ENCODER_SECONDS, stage="fetch"):
+        with self._tracer.span("fetch"), self._recorder.time(ENCODER_SECONDS, stage="fetch"):
             for _ in range(_GRACE_STEPS):
                 try:
                     return await self._store.get(media_id)
@@ -132,7 +135,8 @@ class ImageEmbedder(EmbeddingService):
             return await self._store.get(media_id)
 
     async def _embed(self, data: bytes, crop: Crop | None) -> EncodedImage:
-        with self._recorder.time(ENCODER_SECONDS, stage="decode"):
+        with self._tracer.span("decode"), self._recorder.time(ENCODER_SECONDS, stage="decode"):
             image = await self._decoder.decode(data, crop=crop)
-        vector = await self.batcher.forward(image.pixels)
+        with self._tracer.span("forward"):  # its wait for a batch included
+            vector = await self.batcher.forward(image.pixels)
         return EncodedImage(vector, image.phash, image.width, image.height, self._encoder.version)

@@ -5,6 +5,7 @@ pickled on the way there is the settings and the name of a function.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, 
 from models.media.decoder import MediaDecoder
 from monitoring.catalogue import MODEL_CREATED
 from monitoring.exposition import MetricsPort
+from monitoring.logs import in_trace
 from monitoring.recorder import Recorder
+from monitoring.tracing import open_tracer
 from serving.access import EVERYBODY, Allowed, open_door, permit
 from serving.embedder import ImageEmbedder
 from serving.exchange import Exchange
@@ -37,6 +40,7 @@ from storage.objects import open_object_store
 _log = structlog.get_logger(__name__)
 _SERVICES = frozenset({Role.service})
 _WATCHERS = frozenset({Role.service, Role.admin})
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _MAX_JSON_BYTES = 64 * 1024
 _STUCK_AFTER_S = 30.0
 _DEFAULT_TIMEOUT_S = 10.0
@@ -85,6 +89,7 @@ class ImageEncoderService(EmbeddingService):
         self._encoder = parts.encoder
         self._max_bytes = settings.media.max_bytes
         self._recorder = Recorder(process_metrics=True)
+        self._tracer = open_tracer(settings.tracing, "image-encoder", settings.home.resolve())
         if parts.trained is not None:
             self._recorder.set(MODEL_CREATED, parts.trained.timestamp(), version=parts.encoder.version)
         self._decoder = MediaDecoder(settings.media)
@@ -97,6 +102,7 @@ class ImageEncoderService(EmbeddingService):
             batch_size=settings.encoder.batch_size,
             wait_s=settings.serving.encoder_wait_s,
             max_images=settings.serving.max_ongoing_requests + settings.serving.max_queued_requests,
+            tracer=self._tracer,
         )
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._recorder, watched.host, watched.encoder_metrics_port)
@@ -109,16 +115,36 @@ class ImageEncoderService(EmbeddingService):
         }
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = _DEFAULT_TIMEOUT_S
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        trace_id: str | None = None,
+        traceparent: str | None = None,
     ) -> list[EncodedImage | EncodeFailure]:
-        """See the port."""
-        return await self._embedder.encode_media(media_ids, crop=crop, timeout_s=timeout_s)
+        """See the port. `trace_id` is for the log; `traceparent`: the caller's trace, of which this becomes a part."""
+        with (
+            in_trace(trace_id),
+            self._tracer.span("encode", {"riverlight.images": len(media_ids)}, parent=traceparent, kind="server"),
+        ):
+            return await self._embedder.encode_media(media_ids, crop=crop, timeout_s=timeout_s)
 
     async def encode_bytes(
-        self, data: bytes, *, crop: Crop | None = None, timeout_s: float = _DEFAULT_TIMEOUT_S
+        self,
+        data: bytes,
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = _DEFAULT_TIMEOUT_S,
+        trace_id: str | None = None,
+        traceparent: str | None = None,
     ) -> EncodedImage | EncodeFailure:
-        """See the port."""
-        return await self._embedder.encode_bytes(data, crop=crop, timeout_s=timeout_s)
+        """See the port. `trace_id` is for the log; `traceparent`: the caller's trace, of which this becomes a part."""
+        with (
+            in_trace(trace_id),
+            self._tracer.span("encode", {"riverlight.images": 1}, parent=traceparent, kind="server"),
+        ):
+            return await self._embedder.encode_bytes(data, crop=crop, timeout_s=timeout_s)
 
     async def describe(self) -> tuple[str, int]:
         """Return the model version and the dimension of its vectors."""
@@ -139,6 +165,7 @@ class ImageEncoderService(EmbeddingService):
         """Fail what is under way and end the decoding processes. Closing again changes nothing."""
         self._embedder.close()
         self._decoder.close()
+        self._tracer.close()
         self._metrics_port.close()
 
     def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
@@ -147,7 +174,11 @@ class ImageEncoderService(EmbeddingService):
 
     async def __call__(self, request: Request) -> Response:
         """Answer one HTTP request; the last part of its path names the call, whatever the prefix."""
-        trace_id = Exchange(request.headers.get("traceparent")).trace_id
+        trace_id = _trace_id_of(request)
+        with in_trace(trace_id):
+            return await self._answer(request, trace_id)
+
+    async def _answer(self, request: Request, trace_id: str) -> Response:
         try:
             name = request.url.path.rstrip("/").rpartition("/")[2]
             allowed, answer = self._routes.get((request.method, name), (_SERVICES, None))
@@ -173,13 +204,18 @@ class ImageEncoderService(EmbeddingService):
             asked = msgspec.json.decode(await _read_body(request, _MAX_JSON_BYTES), type=EncodeRequest)
         except msgspec.MsgspecError as error:
             raise InvalidInput(f"the body is not a request to encode: {error}") from error
-        work = self.encode_media(asked.media_ids, crop=asked.crop, timeout_s=asked.timeout_s)
+        work = self.encode_media(
+            asked.media_ids,
+            crop=asked.crop,
+            timeout_s=asked.timeout_s,
+            traceparent=request.headers.get("traceparent"),
+        )
         return _reply(await _while_connected(request, work))
 
     async def _post_encode_bytes(self, request: Request) -> Response:
         crop, timeout_s = _crop_of(request), _timeout_of(request)
         data = await _read_body(request, self._max_bytes)
-        work = self.encode_bytes(data, crop=crop, timeout_s=timeout_s)
+        work = self.encode_bytes(data, crop=crop, timeout_s=timeout_s, traceparent=request.headers.get("traceparent"))
         return _reply([await _while_connected(request, work)])
 
     async def _get_health(self, request: Request) -> Response:
@@ -199,6 +235,12 @@ class ImageEncoderService(EmbeddingService):
     async def _get_metrics(self, request: Request) -> Response:
         body, content_type = self._recorder.render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
+
+
+def _trace_id_of(request: Request) -> str:
+    """Return the trace the caller works in, whether or not it is recorded as spans, or a new one."""
+    exchange, named = Exchange(request.headers.get("traceparent")), request.headers.get("x-trace-id", "")
+    return named if not exchange.continued and _TRACE_ID.fullmatch(named) else exchange.trace_id
 
 
 def _reply(results: Sequence[EncodedImage | EncodeFailure]) -> Response:

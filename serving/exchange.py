@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.ids import new_trace_id
+from monitoring.tracing import NO_TRACING, Tracer
 
 # W3C Trace Context: version-traceid-parentid-flags; ids of all zeros are not ids, version ff is not one.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 class Exchange:
     """What is known about the request being answered. Made by the middleware; handlers add stages to it."""
 
-    def __init__(self, traceparent: str | None = None) -> None:
+    def __init__(self, traceparent: str | None = None, tracer: Tracer = NO_TRACING) -> None:
         match = _TRACEPARENT.fullmatch(traceparent or "")
         self.continued = match is not None
         self.trace_id = match[1] if match else new_trace_id()
-        self._flags = match[2] if match else "01"
+        self._flags = match[3] if match else "00"  # not recorded, unless a span says otherwise
+        self._tracer = tracer
         self._span_id = secrets.token_hex(8)
         self._started = time.perf_counter()
         self._stages: dict[str, float] = {}
@@ -28,6 +30,11 @@ class Exchange:
     def traceparent(self) -> str:
         """The header that continues this trace: the caller's trace id, and this request as the parent."""
         return f"00-{self.trace_id}-{self._span_id}-{self._flags}"
+
+    def become(self, traceparent: str | None) -> None:
+        """Take the ids of the span that this request is recorded as, if it is."""
+        if match := _TRACEPARENT.fullmatch(traceparent or ""):
+            self.trace_id, self._span_id, self._flags = match[1], match[2], match[3]
 
     @property
     def elapsed_s(self) -> float:
@@ -43,7 +50,8 @@ class Exchange:
         """Add the time of the block to the stage `name`."""
         started = time.perf_counter()
         try:
-            yield
+            with self._tracer.span(name):
+                yield
         finally:
             self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
 

@@ -31,6 +31,7 @@ from monitoring.catalogue import (
 )
 from monitoring.catalogue import INDEX_ENTRIES as ENTRIES_READ
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer, parent_in
 from serving.entry_log import EntryLog
 from serving.served_index import ServedIndex
 
@@ -75,6 +76,7 @@ class IndexFollower:
         recorder: Recorder,
         clock: Clock,
         name: str = "visual",
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         """`folder` holds the snapshots. Entries of another model than the served index's are counted, not applied."""
         self._served = served
@@ -84,6 +86,7 @@ class IndexFollower:
         self._recorder = recorder
         self._clock = clock
         self._name = name
+        self._tracer = tracer
         self._dim = served.current.dim
         self._model_version = served.current.model_version
         self._index: LiveIndex | None = None  # the one being fed; served once it has caught up
@@ -311,9 +314,13 @@ class IndexFollower:
             self._count("invalid")
             return
         self._count(outcome)
+        lived = record.timestamp_ms >= self._started_ms  # older ones tell how long we were down, not how fast we are
+        if lived and self._tracer.enabled and (parent := parent_in(record.headers)) is not None:
+            with self._tracer.span("index apply", parent=parent, kind="consumer") as span:
+                span.set({"riverlight.index": self._name, "riverlight.outcome": outcome, "riverlight.effect": effect})
         if outcome == "applied":
             self._changes += 1
-            if record.timestamp_ms >= self._started_ms:  # older ones tell how long we were down, not how fast we are
+            if lived:
                 age_s = self._clock.now().timestamp() - version.time_us / 1e6
                 self._recorder.observe(FRESHNESS, max(0.0, age_s), system="visual_search", effect=effect)
 

@@ -12,6 +12,8 @@ from ray.serve.handle import DeploymentHandle
 from core.errors import InvalidInput, Overloaded, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure
 from models.embedding_service import MAX_IMAGES_PER_CALL
+from monitoring.logs import current_trace_id
+from monitoring.tracing import NO_TRACING, Tracer
 
 _ANSWER_MARGIN_S = 1.0  # the replica keeps the deadline itself; this is for its answer to arrive
 
@@ -19,8 +21,9 @@ _ANSWER_MARGIN_S = 1.0  # the replica keeps the deadline itself; this is for its
 class HandleEmbeddingService(EmbeddingService):
     """Asks an `ImageEncoderService` deployment of the same Ray cluster."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, tracer: Tracer = NO_TRACING) -> None:
         self._handle = handle
+        self._tracer = tracer
 
     async def encode_media(
         self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
@@ -29,7 +32,7 @@ class HandleEmbeddingService(EmbeddingService):
         results: list[EncodedImage | EncodeFailure] = []
         for start in range(0, len(media_ids), MAX_IMAGES_PER_CALL):
             asked = list(media_ids[start : start + MAX_IMAGES_PER_CALL])
-            response = self._handle.encode_media.remote(asked, crop=crop, timeout_s=timeout_s)
+            response = self._handle.encode_media.remote(asked, crop=crop, timeout_s=timeout_s, **self._context())
             results.extend(await _answer(response, timeout_s))
         return results
 
@@ -37,7 +40,12 @@ class HandleEmbeddingService(EmbeddingService):
         self, data: bytes, *, crop: Crop | None = None, timeout_s: float = 10.0
     ) -> EncodedImage | EncodeFailure:
         """See the port."""
-        return await _answer(self._handle.encode_bytes.remote(data, crop=crop, timeout_s=timeout_s), timeout_s)
+        response = self._handle.encode_bytes.remote(data, crop=crop, timeout_s=timeout_s, **self._context())
+        return await _answer(response, timeout_s)
+
+    def _context(self) -> dict[str, str | None]:
+        """What ties the encoder's log lines and spans to ours."""
+        return {"trace_id": current_trace_id(), **self._tracer.headers()}
 
     async def describe(self) -> tuple[str, int]:
         """Return the encoder's model version and dimension. Raises Unavailable."""

@@ -47,6 +47,7 @@ def create_api(deps: GatewayDeps) -> FastAPI:
             max_queued=deps.serving.max_queued_requests,
         ),
         recorder=deps.recorder,
+        tracer=deps.tracer,
     )
     for noun in _NOUNS:
         api.include_router(noun.router)

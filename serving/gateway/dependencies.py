@@ -17,6 +17,7 @@ from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
 from monitoring.catalogue import LIVE_RECALL
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer
 from serving.access import Door, open_door
 from serving.collector import Collector
 from serving.entry_log import KafkaEntryLog
@@ -58,6 +59,7 @@ class GatewayDeps:
     clock: Clock
     door: Door
     rates: RateLimiter | None
+    tracer: Tracer = NO_TRACING
     jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
@@ -100,6 +102,7 @@ class GatewayDeps:
         await asyncio.to_thread(self.decoder.close)
         self.features.close()
         self.catalogue.close()
+        self.tracer.close()
 
 
 def deps_of(request: Request) -> GatewayDeps:
@@ -114,8 +117,10 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, model_version: str) -> GatewayDeps:
-    """Open everything the gateway needs, and begin to follow the log.
+def open_gateway(
+    settings: Settings, embedding: EmbeddingService, *, dim: int, model_version: str, tracer: Tracer = NO_TRACING
+) -> GatewayDeps:
+    """Open everything the gateway needs, and begin to follow the log. What it returns closes the tracer, too.
 
     `dim` and `model_version` are those of the encoder that `embedding` reaches: the index holds its vectors only.
 
@@ -142,6 +147,7 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
         settings=settings.index,
         recorder=recorder,
         clock=clock,
+        tracer=tracer,
     )
     follower.start()
     traces = TraceStore(catalogue)
@@ -167,4 +173,5 @@ def open_gateway(settings: Settings, embedding: EmbeddingService, *, dim: int, m
         clock=clock,
         door=door,
         rates=RateLimiter(settings.rates, recorder) if limited else None,
+        tracer=tracer,
     )

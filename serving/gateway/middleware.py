@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import InvalidInput, Overloaded, TooLarge, Unavailable
 from monitoring.catalogue import REQUEST_SECONDS, REQUESTS_SHED
+from monitoring.logs import in_trace
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Span, Tracer
 from serving.exchange import Exchange
 from serving.gateway.entrance import Entrance
 from serving.gateway.problems import Problem, problem_of
@@ -54,8 +56,11 @@ class RequestLimits:
 class GatewayMiddleware:
     """Wraps the application; see the module."""
 
-    def __init__(self, app: ASGIApp, *, entrance: Entrance, limits: RequestLimits, recorder: Recorder) -> None:
+    def __init__(
+        self, app: ASGIApp, *, entrance: Entrance, limits: RequestLimits, recorder: Recorder, tracer: Tracer
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._entrance = entrance
         self._limits = limits
         self._recorder = recorder
@@ -66,7 +71,15 @@ class GatewayMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(Headers(scope=scope).get("traceparent"))
+        received = Headers(scope=scope).get("traceparent")
+        tracer = self._tracer if scope["path"] not in _ALWAYS_ANSWERED else NO_TRACING  # asked every few seconds
+        with tracer.span("request", parent=received, kind="server") as span:
+            exchange = Exchange(received, tracer)
+            exchange.become(span.traceparent)
+            with in_trace(exchange.trace_id):
+                await self._exchange(exchange, scope, receive, send, span)
+
+    async def _exchange(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         scope.setdefault("state", {})["exchange"] = exchange
         answer = _Answer(send, exchange)
         problem: Problem | None = None
@@ -77,9 +90,18 @@ class GatewayMiddleware:
             problem = problem_of(error)
         if problem is not None and not answer.started:
             await answer.send_problem(problem)
-        route = _route_of(scope)
+        route, method = _route_of(scope), _method_of(scope)
         self._recorder.observe(
-            REQUEST_SECONDS, exchange.elapsed_s, route=route, method=_method_of(scope), status=str(answer.status)
+            REQUEST_SECONDS, exchange.elapsed_s, route=route, method=method, status=str(answer.status)
+        )
+        span.rename(f"{method} {route}")
+        span.set(
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": answer.status,
+                "riverlight.trace_id": exchange.trace_id,  # of the answer: a new one where the caller's has one already
+            }
         )
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> Problem | None:

@@ -26,6 +26,7 @@ class Gateway:
         # Here and not above, so that whoever deploys this class does not import what only a replica needs.
         from ray import serve
 
+        from monitoring.tracing import open_tracer
         from serving.gateway.dependencies import open_gateway
         from serving.handles import HandleEmbeddingService
         from serving.replica_ports import bind_replica_ports_here
@@ -33,9 +34,10 @@ class Gateway:
         bind_replica_ports_here()
 
         handle = serve.get_deployment_handle(encoder_app, app_name=encoder_app)
-        self._embedding = HandleEmbeddingService(handle)
+        tracer = open_tracer(settings.tracing, "gateway", settings.home.resolve())
+        self._embedding = HandleEmbeddingService(handle, tracer)
         version, dim = await self._encoder()
-        self._deps = open_gateway(settings, self._embedding, dim=dim, model_version=version)
+        self._deps = open_gateway(settings, self._embedding, dim=dim, model_version=version, tracer=tracer)
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._deps.recorder, watched.host, watched.gateway_metrics_port)
         self._tick = time.monotonic()
