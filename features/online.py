@@ -154,12 +154,16 @@ def _values(view: View, protos: dict[str, Value] | None) -> dict[str, int | floa
 
 
 def _with_timeouts(connection: str) -> str:
-    """Bound every wait on Redis, unless the connection string says otherwise."""
+    """Bound every wait on Redis and try once, unless the connection string says otherwise."""
     if ":" not in connection.split(",")[0]:
         raise ConfigurationError(f"features.redis_url must be host:port[,key=value], got {connection!r}")
     for name in ("socket_timeout", "socket_connect_timeout"):
         if name not in connection:
             connection += f",{name}={_REDIS_TIMEOUT_S}"
+    if "retry=" not in connection:
+        # The client would try three times more and wait up to 10 s between tries: nine seconds for a read of a store
+        # that is down. Readers answer without features at once, and the pusher tries again by itself.
+        connection += ",retry=null"
     return connection
 
 
