@@ -103,6 +103,11 @@ class Stage:
         return self._setting.encoder is not None
 
     @property
+    def tools(self) -> Path:
+        """The home folder of whoever runs this: where programs are kept that were fetched once."""
+        return self._setting.settings.home
+
+    @property
     def http_url(self) -> str:
         return f"http://{self.settings.http.host}:{self.settings.http.port}"
 

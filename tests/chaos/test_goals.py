@@ -50,3 +50,11 @@ def test_disorder_leaves_every_window_exact(play: PlayGoal) -> None:
     assert result.figures["future"] > 0
     assert result.figures["too_late"] > 0
     assert result.dead_lettered == result.figures["future"] + result.figures["too_late"]
+
+
+def test_a_full_disk_makes_the_workers_wait_and_loses_nothing(play: PlayGoal) -> None:
+    assert kept(play("G9")).figures["records_waiting_at_the_end"] > 0
+
+
+def test_counting_goes_on_without_redis_and_reads_never_hang(play: PlayGoal) -> None:
+    kept(play("G10"))

@@ -10,6 +10,8 @@ from infra.chaos.goals import (
     g05_poison,
     g06_duplicates,
     g07_disorder,
+    g09_disk_full,
+    g10_redis_down,
 )
 
 GOALS: tuple[Goal, ...] = (
@@ -20,6 +22,8 @@ GOALS: tuple[Goal, ...] = (
     g05_poison.GOAL,
     g06_duplicates.GOAL,
     g07_disorder.GOAL,
+    g09_disk_full.GOAL,
+    g10_redis_down.GOAL,
 )
 
 
