@@ -1,7 +1,7 @@
 """`riverlight bench index`: every index kind on your own vectors."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,32 +102,25 @@ def _write(document: dict[str, object], results: Sequence["KindResult"], folder:
 def _table(results: Sequence["KindResult"], written: Sequence[Path]) -> Table:
     k = results[0].k
     table = Table(caption="\n".join(f"written: {path}" for path in written))
-    for column in (
-        "kind",
-        f"recall@{k}",
-        "p50 / p99 ms",
-        "searches/s",
-        "build s",
-        "bytes/vector",
-        "on disk",
-        "add p50 / p99 ms",
-        "delete p50 / p99 ms",
-        f"recall@{k} after changes",
-    ):
-        table.add_column(column, justify="left" if column == "kind" else "right")
-    for r in results:
-        table.add_row(
-            r.kind,
-            f"{r.recall:.3f}",
-            f"{r.search_p50_ms:.2f} / {r.search_p99_ms:.2f}",
-            f"{r.searches_per_s:.0f}",
-            f"{r.build_s:.1f}",
-            f"{r.bytes_per_vector:.0f}",
-            f"{r.disk_bytes_per_vector:.0f}",
-            f"{r.add_p50_ms:.3f} / {r.add_p99_ms:.3f}",
-            f"{r.delete_p50_ms:.3f} / {r.delete_p99_ms:.3f}",
-            f"{r.recall_after_changes:.3f}",
-        )
+    table.add_column("")
+    for result in results:
+        table.add_column(result.kind, justify="right", no_wrap=True)
+    rows: list[tuple[str, Callable[[KindResult], str]]] = [
+        (f"recall@{k}", lambda r: f"{r.recall:.3f}"),
+        ("after changes", lambda r: f"{r.recall_after_changes:.3f}"),
+        ("p50, ms", lambda r: f"{r.search_p50_ms:.2f}"),
+        ("p99, ms", lambda r: f"{r.search_p99_ms:.2f}"),
+        ("searches/s", lambda r: f"{r.searches_per_s:.0f}"),
+        ("build, s", lambda r: f"{r.build_s:.1f}"),
+        ("bytes a vector", lambda r: f"{r.bytes_per_vector:.0f}"),
+        ("and on disk", lambda r: f"{r.disk_bytes_per_vector:.0f}"),
+        ("add p50, ms", lambda r: f"{r.add_p50_ms:.3f}"),
+        ("add p99, ms", lambda r: f"{r.add_p99_ms:.3f}"),
+        ("delete p50, ms", lambda r: f"{r.delete_p50_ms:.3f}"),
+        ("delete p99, ms", lambda r: f"{r.delete_p99_ms:.3f}"),
+    ]
+    for name, shown in rows:
+        table.add_row(name, *(shown(result) for result in results))
     return table
 
 

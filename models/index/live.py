@@ -25,22 +25,19 @@ from core.ports import Hit, SearchFilter
 from core.settings import IndexSettings
 from models.index.capture import Capture
 from models.index.codebook import Codebook
-from models.index.filters import allows
 from models.index.maintenance import Maintenance
-from models.index.rows import HIDDEN, code, stored_vector, unit, unpack_row
+from models.index.rows import HIDDEN, stored_vector, unit
+from models.index.sealed import SealedSegment
+from models.index.search import find_by_media, search_segments
 from models.index.segment_files import Rows
 from models.index.segment_folder import SegmentFolder
-from models.index.segments import FreshSegment, SealedSegment, Segment, entry_at, version_at
+from models.index.segments import FreshSegment, Segment, entry_at, version_at
 from models.index.snapshot_files import SnapshotLabel, write_snapshot
-from models.index.structures import Query
 from models.index.tombstones import Tombstones
 from models.index.verify import Fingerprint, IndexDifference, fingerprint
 
 FRESH_ROWS = 4_096
 
-_ANYTHING_VISIBLE = SearchFilter()
-_SPARE = 8  # fetched beyond k, for rows that turn out to be two states of one item
-_SURPLUS = 16  # beyond that, because codes order candidates only roughly before they are scored exactly
 _ATTEMPTS = 3
 _WAITING_SEGMENTS = 4
 _LONGEST_WAIT_S = 1.0
@@ -176,11 +173,11 @@ class LiveIndex:
         """Return an item that shows a media object (the newest visible one, else the newest), or None."""
         for _ in range(_ATTEMPTS):
             view = self._view
-            found = _by_media(view, media_id)
+            found = find_by_media(view, media_id)
             if self._view is view:
                 return found
         with self._write:
-            return _by_media(self._view, media_id)
+            return find_by_media(self._view, media_id)
 
     def search(
         self, vector: NDArray[np.float32], k: int, where: SearchFilter | None = None, *, exact: bool = False
@@ -200,11 +197,11 @@ class LiveIndex:
         self.use_one_thread()
         for _ in range(_ATTEMPTS):
             view = self._view
-            hits = self._search(view, query, k, where, exact)
+            hits = search_segments(view, query, k, where, exact=exact)
             if self._view is view:
                 return hits
         with self._write:
-            return self._search(self._view, query, k, where, exact)
+            return search_segments(self._view, query, k, where, exact=exact)
 
     def stats(self) -> IndexStats:
         """Return counts and sizes; takes time proportional to the number of rows."""
@@ -344,50 +341,3 @@ class LiveIndex:
             if row is not None:
                 return segment, row
         return None
-
-    def _search(
-        self, view: tuple[Segment, ...], vector: NDArray[np.float32], k: int, where: SearchFilter | None, exact: bool
-    ) -> list[Hit]:
-        excluded = len(where.exclude_item_ids) if where is not None else 0
-        want = k + excluded + _SPARE
-        query = Query(vector, sum(segment.n_rows for segment in view))
-        parts = [segment.search(query, want, where, exact) for segment in view]
-        places = np.repeat(np.arange(len(view)), [rows.size for rows, _ in parts])
-        rows = np.concatenate([rows for rows, _ in parts])
-        near = np.argsort(-np.concatenate([scores for _, scores in parts]), kind="stable")
-        near = near[: want + want // 4 + _SURPLUS]
-        places, rows = places[near], rows[near]
-        vectors = np.empty((near.size, self._dim), dtype=np.float32)
-        for place in np.unique(places):
-            here = places == place
-            vectors[here] = view[place].vectors(rows[here])
-        scores = vectors @ vector
-        check = where if where is not None else _ANYTHING_VISIBLE
-        hits: dict[str, tuple[tuple[int, int], Hit]] = {}
-        for i in np.lexsort((-rows, -places, -scores)).tolist():
-            if len(hits) >= k:
-                break
-            age = int(places[i]), int(rows[i])  # later segments, and later rows in one, are newer
-            entry = unpack_row(view[age[0]].blob(age[1]), vectors[i])
-            known = hits.get(entry.item_id)
-            if known is not None and known[0] > age:
-                continue
-            if allows(entry, check):
-                hits[entry.item_id] = (age, Hit(score=min(1.0, max(-1.0, float(scores[i]))), entry=entry))
-        answer = [hit for _, hit in hits.values()]
-        answer.sort(key=lambda hit: (-hit.score, hit.entry.item_id))
-        return answer
-
-
-def _by_media(view: tuple[Segment, ...], media_id: str) -> IndexEntry | None:
-    wanted = np.uint64(code(media_id))
-    visible: IndexEntry | None = None
-    other: IndexEntry | None = None
-    for segment in view:
-        for row in np.flatnonzero(segment.alive.copy() & (segment.columns["media"] == wanted)):
-            entry = entry_at(segment, int(row))
-            if entry.media_id == media_id and allows(entry, _ANYTHING_VISIBLE):
-                visible = entry
-            elif entry.media_id == media_id:
-                other = entry
-    return visible or other

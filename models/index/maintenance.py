@@ -13,7 +13,8 @@ import numpy as np
 from core.settings import IndexSettings
 from models.index.codebook import KINDS as IVF_KINDS
 from models.index.codebook import SAMPLE_PER_LIST, Codebook, lists_for, sample_of
-from models.index.segments import FreshSegment, SealedSegment, Segment, seal
+from models.index.sealed import SealedSegment, seal
+from models.index.segments import FreshSegment, Segment
 from models.index.structures import BuildCancelled, Ivf
 
 if TYPE_CHECKING:

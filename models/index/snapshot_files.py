@@ -31,8 +31,8 @@ from core.errors import IntegrityError
 from core.settings import IndexSettings
 from models.index.capture import Capture
 from models.index.codebook import Codebook
+from models.index.sealed import SealedSegment, seal
 from models.index.segment_files import SegmentFiles, link_or_copy, sha256_of
-from models.index.segments import SealedSegment, seal
 from models.index.structures import Ivf
 
 FORMAT = 2

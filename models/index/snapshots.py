@@ -13,8 +13,8 @@ from core.errors import IntegrityError
 from core.settings import IndexSettings
 from models.index.codebook import Codebook
 from models.index.live import LiveIndex
+from models.index.sealed import SealedSegment, reopen
 from models.index.segment_files import ARRAYS, ENTRIES, VECTORS, link_or_copy
-from models.index.segments import SealedSegment, reopen
 from models.index.snapshot_files import FORMAT, check_files, read_manifest, snapshots_in
 
 

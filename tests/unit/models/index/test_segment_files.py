@@ -1,0 +1,79 @@
+"""The files of a segment, and the folder they are in."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.index.segment_files import CHUNK_ROWS, Chunk, write_rows
+from models.index.segment_folder import SegmentFolder
+
+
+def chunk(start: int, stop: int) -> Chunk:
+    numbers = range(start, stop)
+    texts = [b"entry %d" % number for number in numbers]
+    vectors = np.array([[number % 1_000, 1] for number in numbers], dtype=np.float16)
+    return Chunk(vectors, np.array([len(text) for text in texts]), b"".join(texts))
+
+
+def test_rows_are_read_one_by_one_in_runs_and_in_chunks(tmp_path: Path) -> None:
+    n_rows = CHUNK_ROWS + 900
+    files = write_rows(tmp_path, "s", 2, [chunk(0, 1_000), chunk(1_000, n_rows)])
+    assert files.n_rows == n_rows
+    assert files.entry(4_321) == b"entry 4321"
+    assert files.entries_between(9, 12) == b"entry 9entry 10entry 11"
+    assert files.vectors(np.array([7, 2_005]))[:, 0].tolist() == [7, 5]
+    assert files.vectors_between(998, 1_002)[:, 0].tolist() == [998, 999, 0, 1]
+    chosen = np.array([3, 4_000, CHUNK_ROWS, n_rows - 1])
+    parts = list(files.chunks(chosen))
+    assert b"".join(part.entries for part in parts) == b"".join(b"entry %d" % row for row in chosen)
+    assert np.concatenate([part.vectors for part in parts])[:, 0].tolist() == [row % 1_000 for row in chosen]
+    assert [part.lengths.tolist() for part in parts] == [[7, 10], [10, 10]]
+
+
+def test_files_go_when_nothing_refers_to_them_and_stay_when_asked_to(tmp_path: Path) -> None:
+    gone = write_rows(tmp_path, "gone", 2, [chunk(0, 3)])
+    kept = write_rows(tmp_path, "kept", 2, [chunk(0, 3)], keep=True)
+    del gone, kept
+    gc.collect()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.entries.bin", "kept.vectors.f16"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    def broken():
+        yield chunk(0, 3)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_rows(tmp_path, "s", 2, broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_stays_and_one_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom models.index.segment_folder import SegmentFolder\n"
+        "SegmentFolder(Path(sys.argv[1]))\nfolder = SegmentFolder(Path(sys.argv[1]))\n"
+        "print(folder.path, flush=True)\nos._exit(9)\n"
+    )
+    root = Path(__file__).parents[4]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={"PYTHONPATH": str(root), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    left = Path(ended.stdout.strip())
+    assert left.is_dir()
+    mine = SegmentFolder(tmp_path)
+    assert not left.exists()
+    other = SegmentFolder(tmp_path)
+    assert mine.path.is_dir() and other.path.is_dir()
+    path = mine.path
+    del mine
+    gc.collect()
+    assert not path.exists()
