@@ -139,7 +139,7 @@ def _result(
         "seed": options.seed,
         "short": options.short,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command + (" --short" if options.short else ""),
+        "command": command + (" --short" if options.short else "") + ("" if options.encoder else " --no-uploads"),
         "machine": f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, "
         f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "took_s": round(took_s, 1),

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
 from core.settings import load_settings
 from infra.cli.output import EXIT_FAILED, OutputFormat, OutputOption, emit, errors, progress_console
 
@@ -106,6 +106,35 @@ def run_command(
         emit(results, _table(results, folder), output)
         if any(not result.kept and not result.skipped for result in results):
             raise typer.Exit(EXIT_FAILED)
+
+
+@app.command("report")
+def report_command(
+    page: Annotated[Path, typer.Option(help="Page with the marks between which the tables go.")] = Path(
+        "docs/reliability.md"
+    ),
+    results: Annotated[
+        Path | None, typer.Option(help="Folder with the documents of `chaos run`. Default: `<home>/chaos`.")
+    ] = None,
+    output: OutputOption = OutputFormat.text,
+) -> None:
+    """Write what was found into docs/reliability.md.
+
+    Example: `riverlight chaos report`
+    """
+    from infra.chaos.goals import GOALS
+    from infra.chaos.report import section, write_section
+    from infra.chaos.result import read_results
+
+    with errors():
+        folder = results or load_settings().home / "chaos"
+        found = read_results(folder)
+        if not found:
+            raise NotFound(f"there are no results in {folder}; `riverlight chaos run --all` makes them")
+        write_section(page, section(found, GOALS))
+        broken = [result.file_name for result in found if not result.kept and not result.skipped]
+        text = f"{len(found)} results written into {page}" + (f"; broken: {', '.join(broken)}" if broken else "")
+        emit({"page": page, "results": len(found), "broken": broken}, text, output)
 
 
 def _show_last(bar: Progress, task: TaskID, message: str) -> None:
