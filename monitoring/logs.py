@@ -81,6 +81,12 @@ def current_trace_id() -> str | None:
     return found if isinstance(found, str) else None
 
 
+def trace_headers() -> dict[str, str]:
+    """Return the HTTP header by which a process of ours that is called logs under the same trace id."""
+    trace_id = current_trace_id()
+    return {"x-trace-id": trace_id} if trace_id is not None else {}
+
+
 def without_personal_data(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Leave out what may say something about a person (a structlog processor); see the module."""
     for name in PERSONAL & event.keys():

@@ -324,6 +324,12 @@ def _line(span: ReadableSpan) -> str:
     return str(span.to_json(indent=None)) + "\n"
 
 
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace id in a traceparent; None when it is not one."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    return match[1] if match else None
+
+
 def parent_in(headers: Mapping[str, bytes]) -> str | None:
     """Return the traceparent among the headers of a Kafka record, or None."""
     value = headers.get(HEADER)

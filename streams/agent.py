@@ -144,6 +144,7 @@ def agent(
         clock=deps.clock,
         inbox=inbox,
         code_version=deps.code_version,
+        tracer=deps.tracer,
     )
     return record_agent(
         app, deps, topics=[topic], name=name, processor=envelope, batch_size=batch_size, within_s=within_s

@@ -9,6 +9,7 @@ from core.clock import Clock
 from core.ports import EmbeddingService, Publisher
 from core.settings import Settings
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer
 
 if TYPE_CHECKING:
     from features.archive import ArchiveWriter
@@ -26,6 +27,7 @@ class StreamDeps:
     recorder: Recorder
     clock: Clock
     code_version: str = "unknown"
+    tracer: Tracer = NO_TRACING
     catalogue: "Catalogue | None" = None
     embeddings: EmbeddingService | None = None
     features: "FeatureEngine | None" = None

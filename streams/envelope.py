@@ -23,6 +23,8 @@ from core.ports import OutgoingRecord, Publisher, StoredRecord
 from core.settings import StreamSettings
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer
+from streams.batch_trace import in_traces_of, trace_in
 from streams.dead_letter_record import dead_letter, error_code
 
 MAX_BACKOFF_S = 10.0
@@ -142,6 +144,7 @@ class Envelope:
         clock: Clock,
         inbox: Inbox | None = None,
         code_version: str = "unknown",
+        tracer: Tracer = NO_TRACING,
     ) -> None:
         self.agent = agent
         self.waiting_for = ""
@@ -153,6 +156,7 @@ class Envelope:
         self._clock = clock
         self._inbox = inbox
         self._code_version = code_version
+        self._tracer = tracer
         self._defects_in_a_row = 0
 
     async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool] = always) -> None:
@@ -165,9 +169,10 @@ class Envelope:
         with self._recorder.time(metrics.BATCH_SECONDS, agent=self.agent):
             items, refused = self._decode(records)
             items = await self._without_duplicates(items, owned)
-            await self._bury(refused)
-            self._recorder.observe(metrics.BATCH_EVENTS, len(items), agent=self.agent)
-            await self._settle(items, owned)
+            with in_traces_of(items, self._tracer, self.agent):
+                await self._bury(refused)
+                self._recorder.observe(metrics.BATCH_EVENTS, len(items), agent=self.agent)
+                await self._settle(items, owned)
         now = self._clock.now()
         for item in items[:: max(1, len(items) // 100)]:  # a sample: frames make batches of tens of thousands
             self._recorder.observe(
@@ -300,6 +305,7 @@ class Envelope:
                 topic=dead.record.topic,
                 partition=dead.record.partition,
                 offset=dead.record.offset,
+                trace_id=trace_in(dead.raw),
                 exc_info=dead.error if _is_defect(dead.error) else None,
             )
         await self._publish(letters)

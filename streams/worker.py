@@ -20,8 +20,9 @@ from core.errors import ConfigurationError, RiverlightError, Unavailable
 from core.settings import Settings
 from monitoring import catalogue as metrics
 from monitoring.exposition import MetricsServer, serve_metrics
-from monitoring.logs import configure_logs
+from monitoring.logs import configure_logs, trace_headers
 from monitoring.recorder import Recorder
+from monitoring.tracing import open_tracer
 from storage.log.admin import group_lag, topic_epoch, wait_for_broker
 from storage.log.producer import KafkaPublisher
 from storage.log.reader import end_offsets
@@ -112,7 +113,9 @@ class Worker:
         publisher = KafkaPublisher(bootstrap, settings.producer, client_id=f"worker-{self.name}")
         stack.push_async_callback(asyncio.to_thread, publisher.close)
         clock = SystemClock()
-        deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version())
+        tracer = open_tracer(settings.tracing, f"worker-{self.name}", settings.home.resolve(), version=_code_version())
+        stack.push_async_callback(asyncio.to_thread, tracer.close)
+        deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version(), tracer=tracer)
         for topic in topics.SOURCES:
             deps.epochs[topic.name] = await asyncio.to_thread(topic_epoch, bootstrap, topic.name)
         if "index-upload" in self._agents:
@@ -121,9 +124,9 @@ class Worker:
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
             stack.push_async_callback(asyncio.to_thread, catalogue.close)
+            ours = credentials(settings, clock, subject=f"worker-{self.name}", roles=(Role.service,))
             embeddings = HttpEmbeddingService(
-                settings.api_url,
-                credentials=credentials(settings, clock, subject=f"worker-{self.name}", roles=(Role.service,)),
+                settings.api_url, credentials=lambda: {**ours(), **trace_headers(), **tracer.headers()}
             )
             stack.push_async_callback(embeddings.aclose)
             deps.catalogue, deps.embeddings = catalogue, embeddings

@@ -21,6 +21,7 @@ from core.entries import IndexEntry, Version, encode_entry, pack_vector, tombsto
 from core.errors import ConfigurationError, InvalidInput, NotFound, Unavailable
 from core.events import UploadChanged, UploadCreated, UploadDeleted, UploadHidden, event_key
 from core.ports import EmbeddingService, EncodedImage, EncodeFailure, OutgoingRecord, Publisher
+from monitoring.tracing import record_headers
 from storage.catalogue import Catalogue, Item
 from streams.agent import agent
 from streams.dependencies import StreamDeps
@@ -83,7 +84,9 @@ class UploadIndexer:
 
         # Removals first: they must not wait for the embedding service.
         removed = [item for item in changed.values() if item.state != "active"]
-        await self._publisher.publish([self._removal(item, current.get(item.item_id)) for item in removed])
+        await self._publisher.publish(
+            [self._removal(item, current.get(item.item_id), _cause(item, chains)) for item in removed]
+        )
         shown = [item for item in changed.values() if item.state == "active"]
         done_early = {item.item_id for item in removed} | (set(chains) - set(changed))
         await self._remember({item_id: chains[item_id] for item_id in done_early}, changed, rejected)
@@ -98,10 +101,7 @@ class UploadIndexer:
                 rejected += [Rejected(one, error) for one in chains[item.item_id] if id(one) not in refused]
                 del changed[item.item_id], chains[item.item_id]
             else:
-                traceparent = next(
-                    one.event.traceparent for one in chains[item.item_id] if one.event.id == item.event_id
-                )
-                entries.append(index_record(item, encoded, traceparent))
+                entries.append(index_record(item, encoded, _cause(item, chains)))
         await self._publisher.publish(entries)
         await self._remember(
             {item_id: chain for item_id, chain in chains.items() if item_id not in done_early}, changed, rejected
@@ -122,11 +122,12 @@ class UploadIndexer:
             self._vectors.popitem(last=False)
         return [results[item.media_id] for item in items]
 
-    def _removal(self, item: Item, before: Item | None) -> OutgoingRecord:
+    def _removal(self, item: Item, before: Item | None, traceparent: str | None) -> OutgoingRecord:
         encoded = self._vectors.get(item.media_id) if item.state == "hidden" else None
         if encoded is not None and before is not None:
-            return index_record(item, encoded, None)
-        return OutgoingRecord(topics.INDEX_ENTRIES.name, item.item_id, None, tombstone_headers(item.version))
+            return index_record(item, encoded, traceparent)
+        headers = {**tombstone_headers(item.version), **record_headers(traceparent)}
+        return OutgoingRecord(topics.INDEX_ENTRIES.name, item.item_id, None, headers)
 
     async def _remember(
         self, chains: dict[str, list[Delivered]], changed: dict[str, Item], rejected: Sequence[Rejected]
@@ -253,6 +254,11 @@ def _placeholder(one: Delivered, state: Literal["hidden", "deleted"]) -> Item:
     )
 
 
+def _cause(item: Item, chains: dict[str, list[Delivered]]) -> str | None:
+    """Return the traceparent of the event that made the item what it is."""
+    return next((one.event.traceparent for one in chains[item.item_id] if one.event.id == item.event_id), None)
+
+
 def _item_id(one: Delivered) -> str:
     return event_key(one.event)  # the key of an upload event is its item
 
@@ -284,4 +290,4 @@ def index_record(item: Item, encoded: EncodedImage, traceparent: str | None) -> 
         event_id=item.event_id,
         traceparent=traceparent,
     )
-    return OutgoingRecord(topics.INDEX_ENTRIES.name, item.item_id, encode_entry(entry))
+    return OutgoingRecord(topics.INDEX_ENTRIES.name, item.item_id, encode_entry(entry), record_headers(traceparent))
