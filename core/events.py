@@ -6,6 +6,7 @@ what comes out is the right class or an `InvalidEvent`. Schemas only ever grow; 
 older consumer reads a newer producer.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
@@ -16,7 +17,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from core.errors import InvalidEvent, NotFound
 from core.ids import MEDIA_ID_PATTERN
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+#: No control characters. Checked by `decode`, and only where JSON can hold one: a pattern here costs 0.5 µs a field.
+Id = Annotated[str, Meta(min_length=1, max_length=128, extra_json_schema={"pattern": r"^[^\x00-\x1f\x7f]+$"})]
 MediaId = Annotated[str, Meta(pattern=MEDIA_ID_PATTERN)]
 Time = Annotated[datetime, Meta(tz=True)]
 Title = Annotated[str, Meta(max_length=300)]
@@ -273,7 +275,13 @@ STREAM_EVENTS: dict[str, object] = {
 _DECODERS: dict[str, msgspec.json.Decoder] = {
     name: msgspec.json.Decoder(union) for name, union in STREAM_EVENTS.items()
 }
+_FRAME_DECODERS: dict[str, msgspec.json.Decoder] = {
+    name: msgspec.json.Decoder(Annotated[list[union], Meta(max_length=MAX_FRAME_EVENTS)])  # type: ignore[valid-type]
+    for name, union in STREAM_EVENTS.items()
+}
 _FRAME_DECODER = msgspec.json.Decoder(Annotated[list[msgspec.Raw], Meta(max_length=MAX_FRAME_EVENTS)])
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ID_FIELDS = ("user_id", "item_id", "owner_id", "post_id", "author_id", "image_id")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -299,12 +307,31 @@ def decode(data: bytes | msgspec.Raw, stream: str) -> AnyEvent:
         event = decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent(f"not a valid event of stream {stream!r}: {error}") from error
-    key = event_key(event)
-    if event.subject != key:
-        raise InvalidEvent(f"subject {event.subject!r} must equal the id in data, {key!r}")
-    if isinstance(event.data, Interaction) and event.data.item_id is None and not isinstance(event, Search):
-        raise InvalidEvent(f"{event_type(event)} needs data.item_id")
+    raw = bytes(data)
+    _check(event, control_characters=b"\\" in raw or b"\x7f" in raw)
     return event
+
+
+def decode_all(value: bytes, stream: str) -> list[AnyEvent] | None:
+    """Decode a record, an event or a frame, in one go: the fast way for records in which nothing is wrong.
+
+    Returns:
+        The events in order, as `split_record` and `decode` would give them one by one; None where any of those
+        would raise, or where it takes them to tell.
+
+    Raises:
+        NotFound: there is no such stream.
+    """
+    decoder = _decoder(stream)
+    if b"\\" in value or b"\x7f" in value:
+        return None
+    try:
+        events = _FRAME_DECODERS[stream].decode(value) if value[:1] == b"[" else [decoder.decode(value)]
+        for event in events:
+            _check(event, control_characters=False)
+    except (InvalidEvent, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return events
 
 
 def split_record(value: bytes) -> list[bytes | msgspec.Raw]:
@@ -342,6 +369,29 @@ def event_key(event: AnyEvent) -> str:
 def event_type(event: Event) -> str:
     """Return the CloudEvents `type` of an event, e.g. `riverlight.interaction.click`."""
     return str(event.__struct_config__.tag)
+
+
+def _check(event: AnyEvent, *, control_characters: bool) -> None:
+    """Raise InvalidEvent for what the schema cannot say.
+
+    Args:
+        control_characters: the event's JSON has an escape or a DEL, without which no text in it can hold one.
+    """
+    data = event.data
+    if control_characters:
+        texts = [(name, getattr(event, name)) for name in ("id", "source", "subject")]
+        texts += [(f"data.{name}", getattr(data, name, None)) for name in _ID_FIELDS]
+        for name, text in texts:
+            if isinstance(text, str) and _CONTROL.search(text):
+                raise InvalidEvent(f"{name} {text!r} has a control character")
+    if type(data) is Interaction:
+        key = data.user_id
+        if data.item_id is None and type(event) is not Search:
+            raise InvalidEvent(f"{event_type(event)} needs data.item_id")
+    else:
+        key = event_key(event)
+    if event.subject != key:
+        raise InvalidEvent(f"subject {event.subject!r} must equal the id in data, {key!r}")
 
 
 def _decoder(stream: str) -> msgspec.json.Decoder:

@@ -241,7 +241,7 @@ class IndexSettings(Section):
     """The live vector index."""
 
     kind: Literal["flat", "tree", "lsh", "ivf_flat", "ivf_sq8", "ivf_pq", "hnsw"] = Field(
-        "hnsw", description="Index structure; docs/how-to/choose-an-index.md says which for what."
+        "ivf_sq8", description="Index structure; docs/how-to/choose-an-index.md says which for what."
     )
     hnsw_m: int = Field(32, ge=4, le=128, description="HNSW: links per node. Higher: better recall, more memory.")
     hnsw_ef_construction: int = Field(120, ge=8, description="HNSW: breadth while building.")

@@ -1,17 +1,20 @@
 """Batches of interactions into bucketed counts, each event once."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.settings import FeatureSettings
-from features.interactions import SURFACE_ID, VIEW_IDS, Counts, LocatedEvent, counts_of, is_late, surface_of, to_us
+from features.interactions import SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, is_late, surface_of, to_us
 from features.schema import BUCKET_WIDTHS_US, DAY_US
-from features.state import BucketKey, EntityKey, FeatureState
+from features.seen_ids import digest
+from features.state import Delta, EntityKey, FeatureState, HourKey
 
 _ITEM = VIEW_IDS["item_stats"]
 _USER = VIEW_IDS["user_stats"]
+HOUR_US = BUCKET_WIDTHS_US[0]  # what batches are summed by; the other widths are multiples of it
+
+Fences = dict[tuple[str, int], tuple[str, int]]  # (topic, partition) -> (epoch, last applied offset)
 
 
 @dataclass(frozen=True)
@@ -46,82 +49,99 @@ def count(
         replayed: the records come from the archive, in no order of offsets and from any time: fences are neither
             asked nor set, and age does not matter (the caller chose the events).
     """
-    fresh: list[tuple[bytes, LocatedEvent]] = []
-    duplicates = 0
     with state.transaction():
-        fences = {} if replayed else state.fences()
-        ahead = dict(fences)
-        for record in records:
-            if not replayed:
-                place = (record.topic, record.partition)
-                fence = fences.get(place)
-                if fence is not None and fence[0] == record.epoch and record.offset < fence[1]:
-                    duplicates += 1
-                    continue
-                reached = ahead.get(place)
-                if reached is None or reached[0] != record.epoch or record.offset > reached[1]:
-                    ahead[place] = (record.epoch, record.offset)
-            fresh.append((hashlib.blake2b(record.event.id.encode(), digest_size=16).digest(), record))
+        fences: Fences = {} if replayed else state.fences()
+        fresh, ahead = (records, {}) if replayed else _beyond(fences, records)
         if not replayed:
             state.forget_before(now_us // DAY_US - limits.keep_ids_days)
-        batch = _Batch(state.seen([digest for digest, _ in fresh]), state.forgotten_before_day())
-        for digest, record in fresh:
-            batch.add(digest, record, now_us, limits.max_lateness_us)
-        state.remember(batch.new_ids.items())
-        state.add(batch.counts, batch.newest_us)
+        digests = [digest(record.event.id) for record in fresh]
+        known = state.seen(digests)
+        batch = _gather(digests, fresh, known, state.forgotten_before_day(), now_us, limits.max_lateness_us)
+        if batch.delta.ids:
+            state.append(batch.delta)
         state.set_fences({place: fence for place, fence in ahead.items() if fence != fences.get(place)})
-    return ApplyResult(batch.applied, duplicates + batch.duplicates, tuple(batch.late), frozenset(batch.newest_us))
+    repeated = len(records) - len(fresh) + batch.duplicates
+    return ApplyResult(batch.applied, repeated, tuple(batch.late), frozenset(batch.delta.newest_us))
 
 
+def _beyond(fences: Fences, records: Sequence[LocatedEvent]) -> tuple[list[LocatedEvent], Fences]:
+    """Return the records that are not below their partition's fence, and the fences when they are applied."""
+    fresh: list[LocatedEvent] = []
+    ahead: Fences = {}
+    place: tuple[str, int] | None = None
+    epoch, below, last = "", -1, -1
+    for record in records:
+        if place is None or (record.partition, record.topic, record.epoch) != (place[1], place[0], epoch):
+            place, epoch = (record.topic, record.partition), record.epoch
+            fence = fences.get(place)
+            below = fence[1] if fence is not None and fence[0] == epoch else -1
+            fence = ahead.get(place, fence)
+            last = fence[1] if fence is not None and fence[0] == epoch else -1
+        if record.offset < below:
+            continue
+        fresh.append(record)
+        if record.offset > last:
+            last = record.offset
+            ahead[place] = (epoch, last)
+    return fresh, ahead
+
+
+@dataclass(frozen=True)
 class _Batch:
-    """The counts of one batch, gathered in memory before they are added to the state."""
+    delta: Delta
+    applied: int
+    duplicates: int
+    late: list[LocatedEvent]
 
-    def __init__(self, seen: set[bytes], forgotten_before_day: int) -> None:
-        self._seen = seen
-        self._forgotten_before_day = forgotten_before_day
-        self.new_ids: dict[bytes, int] = {}
-        self.counts: dict[BucketKey, list[int]] = {}
-        self.newest_us: dict[EntityKey, int] = {}
-        self.late: list[LocatedEvent] = []
-        self.applied = 0
-        self.duplicates = 0
 
-    def add(self, digest: bytes, record: LocatedEvent, now_us: int, max_lateness_us: int) -> None:
+def _gather(
+    digests: Sequence[bytes],
+    records: Sequence[LocatedEvent],
+    known: set[bytes],
+    forgotten_before_day: int,
+    now_us: int,
+    max_lateness_us: int,
+) -> _Batch:
+    """Sum a batch up in memory. One loop without calls where that can be: it is what the rate of counting hangs on."""
+    ids: dict[bytes, int] = {}
+    counts: dict[HourKey, list[int]] = {}
+    newest_us: dict[EntityKey, int] = {}
+    late: list[LocatedEvent] = []
+    applied = duplicates = 0
+    now_ms = now_us // 1000
+    for key, record in zip(digests, records, strict=True):
         event = record.event
-        counts = counts_of(event)
-        if counts is None:
-            self.applied += 1
-            return
-        if digest in self._seen or digest in self.new_ids:
-            self.duplicates += 1
-            return
+        added = counts_of(event)
+        if added is None:
+            applied += 1
+            continue
+        if key in known or key in ids:
+            duplicates += 1
+            continue
+        data = event.data
         time_us = to_us(event.time)
-        arrived_us = now_us if record.timestamp_ms is None else min(now_us, record.timestamp_ms * 1000)
         day = time_us // DAY_US
+        arrived_ms = record.timestamp_ms
+        arrived_us = now_us if arrived_ms is None or arrived_ms > now_ms else arrived_ms * 1000
         # Where ids are forgotten, a repetition could not be told from a first time.
-        if is_late(time_us, arrived_us, max_lateness_us) or day < self._forgotten_before_day:
-            self.late.append(record)
-            return
-        self.new_ids[digest] = day
-        self.applied += 1
-        self._count(_USER, event.data.user_id, time_us, counts)
-        self._touch(_USER, event.data.user_id, time_us)
-        if event.data.item_id is not None:
-            self._count(_ITEM, event.data.item_id, time_us, counts)
-            self._touch(_ITEM, event.data.item_id, time_us)
-        self._count(SURFACE_ID, surface_of(event), time_us, counts)
-
-    def _count(self, view: int, entity: str, time_us: int, counts: Counts) -> None:
-        for width, width_us in enumerate(BUCKET_WIDTHS_US):
-            key = (view, entity, width, time_us - time_us % width_us)
-            bucket = self.counts.get(key)
-            if bucket is None:
-                self.counts[key] = list(counts)
+        if is_late(time_us, arrived_us, max_lateness_us) or day < forgotten_before_day:
+            late.append(record)
+            continue
+        ids[key] = day
+        hour_us = time_us - time_us % HOUR_US
+        entities: list[EntityKey] = [(_USER, data.user_id)]
+        if data.item_id is not None:
+            entities.append((_ITEM, data.item_id))
+        for entity in entities:
+            if time_us > newest_us.get(entity, -1):
+                newest_us[entity] = time_us
+        entities.append((SURFACE_ID, surface_of(event)))
+        for view, name in entities:
+            held = counts.get((view, name, hour_us))
+            if held is None:
+                counts[view, name, hour_us] = list(added)
             else:
-                bucket[0] += counts[0]
-                bucket[1] += counts[1]
-                bucket[2] += counts[2]
-
-    def _touch(self, view: int, entity: str, time_us: int) -> None:
-        if time_us > self.newest_us.get((view, entity), -1):
-            self.newest_us[view, entity] = time_us
+                held[0] += added[0]
+                held[1] += added[1]
+                held[2] += added[2]
+    return _Batch(Delta(ids, counts, newest_us), applied + len(ids), duplicates, late)

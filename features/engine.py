@@ -21,7 +21,7 @@ from features.interactions import OTHER_SURFACE, SURFACE_ID, SURFACES, VIEW_IDS,
 from features.locks import file_lock, hold_shared
 from features.schema import BY_NAME, DAY_US, WINDOWS
 from features.state import Buckets, Claim, FeatureState, feature_folder
-from features.transforms.windows import bucket_sums, features, next_change_us, oldest_starts_us
+from features.transforms.windows import NEVER_US, bucket_sums, features, next_changes_us, oldest_starts_us
 
 if TYPE_CHECKING:
     from features.online import OnlineStore
@@ -180,10 +180,6 @@ class FeatureEngine:
 
 def _next_changes(claims: Sequence[Claim], buckets: Buckets) -> list[int | None]:
     """Return, per claim, when its windows next change by themselves."""
-    order = np.argsort(buckets.group, kind="stable")
-    bounds = np.searchsorted(buckets.group[order], np.arange(len(claims) + 1))
-    changes: list[int | None] = []
-    for index, claim in enumerate(claims):
-        rows = order[bounds[index] : bounds[index + 1]]
-        changes.append(next_change_us(buckets.width_us[rows], buckets.start_us[rows], claim.as_of_us))
-    return changes
+    as_of = np.array([claim.as_of_us for claim in claims], np.int64)
+    changes = next_changes_us(buckets.group, buckets.width_us, buckets.start_us, as_of).tolist()
+    return [change if change != NEVER_US else None for change in changes]

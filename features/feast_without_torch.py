@@ -1,15 +1,35 @@
-"""Imports Feast without torch. Imported before Feast wherever Feast is.
+"""Imports Feast without torch and without run-time type checks. Imported before Feast wherever Feast is.
 
 Feast imports torch, where it is installed, for an output format that is not used here; that costs each process some
 400 MB and 4 s. Feast copes with its absence (`feast.torch_wrapper`), so torch is hidden while Feast is imported, unless
 the process has it already. Afterwards torch can be imported as ever.
+
+Feast also has typeguard rewrite its classes, so that each call checks its arguments: 4 s of CPU at the import, and
+more at every read and write. typeguard leaves a class as it is under `python -O`; here that is had without the rest.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
-if "torch" not in sys.modules and "feast" not in sys.modules:
-    sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` an ImportError
+import typeguard
+
+
+def _unchecked(target: Any = None, **_: Any) -> Any:
+    """Stand for `typeguard.typechecked`, as a decorator with or without arguments."""
+    as_it_is: Callable[[Any], Any] = lambda wrapped: wrapped  # noqa: E731
+    return target if target is not None else as_it_is
+
+
+if "feast" not in sys.modules:
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` an ImportError
+    checked = typeguard.typechecked
+    typeguard.typechecked = _unchecked  # type: ignore[assignment]
     try:
         import feast  # noqa: F401
     finally:
-        del sys.modules["torch"]
+        typeguard.typechecked = checked
+        if hidden:
+            del sys.modules["torch"]

@@ -1,12 +1,14 @@
 """What one interaction adds to the features: the single place that says so, for the stream and for history."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from core.events import Click, Impression, InteractionEvent, Watch, Watched
 from features.schema import ITEM_STATS, USER_STATS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 #: Where items are shown. A closed set, so that what is counted per surface stays small whatever producers write.
 SURFACES = ("visual_search", "video_search", "home", "related", "profile", "feed")
@@ -23,8 +25,7 @@ _IMPRESSION: Counts = (1, 0, 0)
 _CLICK: Counts = (0, 1, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class LocatedEvent:
+class LocatedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event and where in the log it came from.
 
     `epoch` names the incarnation of the topic: offsets start again when a topic is made anew. `timestamp_ms` is the
@@ -42,8 +43,7 @@ class LocatedEvent:
 
 def to_us(time: datetime) -> int:
     """Return an aware time as whole microseconds since the epoch, exactly (a float cannot hold every one)."""
-    since = time - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (time - _EPOCH) // _MICROSECOND
 
 
 def from_us(time_us: int) -> datetime:
@@ -53,20 +53,24 @@ def from_us(time_us: int) -> datetime:
 
 def counts_of(event: InteractionEvent) -> Counts | None:
     """Return what the event adds to its item's and its user's counts; None when it is not counted."""
-    match event:
-        case Impression():
-            return _IMPRESSION
-        case Click():
-            return _CLICK
-        case Watch(data=data) if isinstance(data.value, Watched):
-            return (0, 0, round(data.value.seconds * 1000))
-        case _:
-            return None
+    kind = type(event)  # a tagged union has no subclasses, and this runs for every event
+    if kind is Impression:
+        return _IMPRESSION
+    if kind is Click:
+        return _CLICK
+    if kind is Watch and isinstance(value := event.data.value, Watched):
+        return (0, 0, round(value.seconds * 1000))
+    return None
 
 
 def surface_of(event: InteractionEvent) -> str:
     """Return the surface that an event counts for: its own where that is a known one."""
-    return event.data.surface if event.data.surface in SURFACES else OTHER_SURFACE
+    return known_surface(event.data.surface)
+
+
+def known_surface(surface: str) -> str:
+    """Return the surface where it is a known one, else the one for all others."""
+    return surface if surface in SURFACES else OTHER_SURFACE
 
 
 def is_late(time_us: int, arrived_us: int, max_lateness_us: int) -> bool:

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import features.feast_without_torch  # noqa: F401  # isort: skip  # before Feast: see there
 import feast
+import numpy as np
 from feast import FeatureStore, FeatureView, RepoConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -24,12 +26,14 @@ from core.errors import ConfigurationError, Unavailable
 from core.settings import FeatureSettings
 from features.interactions import from_us
 from features.locks import file_lock
+from features.repo.batch_sqlite import STORE
 from features.repo.definitions import PROJECT, definitions
-from features.schema import AS_OF, VIEWS, View
+from features.schema import VIEWS, View
 from features.state import feature_folder
 from features.transforms.windows import Floats, Ints
 
 _READ_CHUNK = 500
+_REMEMBERED = 65_536
 _REDIS_TIMEOUT_S = 2
 
 
@@ -41,7 +45,7 @@ def open_feast(home: Path, settings: FeatureSettings) -> FeatureStore:
     folder = feature_folder(home)
     folder.mkdir(parents=True, exist_ok=True)
     database = folder / "online.db"
-    online: dict[str, object] = {"type": "sqlite", "path": str(database)}
+    online: dict[str, object] = {"type": STORE, "path": str(database)}
     if settings.online_store == "redis":
         online = {
             "type": "redis",
@@ -82,6 +86,10 @@ class OnlineStore:
         self._provider = store._get_provider()
         self._views: dict[str, FeatureView] = {view.name: store.get_feature_view(view.name) for view in VIEWS}
         self._lock = threading.Lock()
+        self._kind = "redis" if store.config.online_store.type == "redis" else "sqlite"
+        # The same few thousand numbers come again and again, and a message costs more than looking it up.
+        self._integer = lru_cache(_REMEMBERED)(lambda value: Value(int64_val=value))
+        self._real = lru_cache(_REMEMBERED)(lambda value: Value(double_val=value))
 
     @classmethod
     def open(cls, home: Path, settings: FeatureSettings) -> "OnlineStore":
@@ -98,17 +106,24 @@ class OnlineStore:
         Raises:
             Unavailable: the store did not take them; any of them may still have been written.
         """
-        fields = [(feature.name, feature.dtype == "int64") for feature in view.features[:-1]]
-        rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = []
-        for entity_id, time_us, row in zip(ids, as_of_us.tolist(), values.tolist(), strict=True):
-            protos = {
-                name: Value(int64_val=int(value)) if integer else Value(double_val=value)
-                for (name, integer), value in zip(fields, row, strict=True)
-            }
-            protos[AS_OF] = Value(int64_val=time_us)
-            rows.append((_key(view, entity_id), protos, from_us(time_us), None))
+        columns = [
+            [self._integer(value) for value in column.astype(np.int64).tolist()]
+            if feature.dtype == "int64"
+            else [self._real(value) for value in column.tolist()]
+            for feature, column in zip(view.features[:-1], values.T, strict=True)
+        ]
+        names = view.feature_names
+        rows: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]] = [
+            (
+                _key(view, entity_id),
+                dict(zip(names, (*row, Value(int64_val=time_us)), strict=True)),  # as_of_us is the last feature
+                from_us(time_us),
+                None,
+            )
+            for entity_id, time_us, row in zip(ids, as_of_us.tolist(), zip(*columns, strict=True), strict=True)
+        ]
         if rows:
-            with self._lock, _unavailable(self._config.online_store.type):
+            with self._lock, _unavailable(self._kind):
                 self._provider.online_write_batch(self._config, self._views[view.name], rows, None)
 
     def read(self, view: View, ids: Sequence[str]) -> list[dict[str, int | float] | None]:
@@ -120,7 +135,7 @@ class OnlineStore:
         found: list[dict[str, int | float] | None] = []
         for first in range(0, len(ids), _READ_CHUNK):
             keys = [_key(view, entity_id) for entity_id in ids[first : first + _READ_CHUNK]]
-            with self._lock, _unavailable(self._config.online_store.type):
+            with self._lock, _unavailable(self._kind):
                 # A new list each time: the Redis store appends to the one it is given.
                 rows = self._provider.online_read(self._config, self._views[view.name], keys, list(view.feature_names))
             found += (_values(view, protos) for _, protos in rows)

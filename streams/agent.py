@@ -1,8 +1,9 @@
-"""Makes a Faust agent out of a handler: the wiring between Faust's queue and the envelope.
+"""Makes a Faust agent out of a handler: the wiring between the transport's inbox and the envelope.
 
 Faust subscribes, fetches, rebalances and commits. What it is not used for is deciding when a record is done: its
 stream iterator and `take()` acknowledge in `finally`, so an exception or a cancellation in the body loses records.
-The body here reads the agent's queue itself and acknowledges a batch only after the processor returned, in order.
+The body here reads the agent's inbox (`streams.transport` fills it) and settles a batch only after the processor
+returned, in order. A batch is what waits, up to its bounds: small while nothing is behind, large when there is lag.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from faust.types import AgentT
 
 from core.ports import StoredRecord
 from streams.dependencies import StreamDeps
-from streams.envelope import Abandoned, Envelope, Handle, Inbox, Processor
+from streams.envelope import Abandoned, Envelope, Handle, Processor, SeenEvents
+from streams.inbox import Chunk, Inbox
 
 EXIT_RESTART = 75  # EX_TEMPFAIL: the supervisor starts the process again, and the broker redelivers
 MAX_BATCH_BYTES = 4 * 1024 * 1024  # frames of frames: bounds memory and time of one batch, whatever the record count
@@ -25,13 +27,14 @@ _log = structlog.get_logger("streams.agent")
 
 
 class Pump:
-    """Moves records from one agent's queue through its processor, a micro-batch at a time."""
+    """Moves records from one agent's inbox through its processor, a micro-batch at a time."""
 
     def __init__(
         self,
         app: faust.App,
         name: str,
         processor: Processor,
+        inbox: Inbox,
         *,
         topics: list[str],
         batch_size: int,
@@ -43,6 +46,7 @@ class Pump:
         self.topics = topics
         self.handled = 0  # records settled since the start
         self._app = app
+        self._inbox = inbox
         self._batch_size = batch_size
         self._within_s = within_s
         self._exit = exit_process
@@ -60,19 +64,20 @@ class Pump:
             return False
         return True
 
-    async def run(self, queue: asyncio.Queue) -> None:
+    async def run(self) -> None:
         """Pump until cancelled. Nothing but a cancellation leaves this method; what cannot go on ends the process."""
         while True:
-            first = await queue.get()
+            await self._inbox.wait()
             if self._stopping:
-                continue  # not acked: the broker delivers it again
+                self._inbox.clear()  # not settled: the broker delivers it again
+                continue
             self._idle.clear()
             try:
-                await self._batch([first.message, *await self._more(queue, first.message)])
+                await self._batch(await self._take())
             except Abandoned as reason:
                 _log.info("batch abandoned; it will be delivered again", agent=self.name, reason=str(reason))
             except asyncio.CancelledError:
-                raise  # nothing was acked
+                raise  # nothing was settled
             except BaseException as error:
                 _log.critical(
                     "the agent cannot go on; ending the process before the ack", agent=self.name, exc_info=error
@@ -81,40 +86,38 @@ class Pump:
             finally:
                 self._idle.set()
 
-    async def _more(self, queue: asyncio.Queue, first: Any) -> list[Any]:
-        messages: list[Any] = []
-        size = len(first.value or b"")
+    async def _take(self) -> list[Chunk]:
+        """Return what waits, and what comes within `within_s` while that is less than a batch."""
+        chunks: list[Chunk] = []
+        records = size = 0
         deadline = asyncio.get_running_loop().time() + self._within_s
-        while len(messages) + 1 < self._batch_size and size < MAX_BATCH_BYTES:
-            if queue.empty():
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        event = await queue.get()
-                except TimeoutError:
-                    break
-            else:
-                event = queue.get_nowait()
-            messages.append(event.message)
-            size += len(event.message.value or b"")
-        return messages
+        while True:
+            for chunk in self._inbox.take(self._batch_size - records, MAX_BATCH_BYTES - size):
+                chunks.append(chunk)
+                records += len(chunk.records)
+                size += chunk.bytes
+            if records >= self._batch_size or size >= MAX_BATCH_BYTES:
+                return chunks
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._inbox.wait()
+            except TimeoutError:
+                return chunks
 
-    async def _batch(self, messages: list[Any]) -> None:
-        generation = self._app.consumer_generation_id
+    async def _batch(self, chunks: list[Chunk]) -> None:
+        consumer: Any = self._app.consumer  # a BatchConsumer: see streams.transport
         # Records fetched before a rebalance are dropped: whoever owns the partition now reads them again.
-        messages = [message for message in messages if message.generation_id == generation]
-        if not messages or not self._app.flow_control.is_active():
+        stamp = consumer.stamp
+        chunks = [chunk for chunk in chunks if chunk.stamp == stamp]
+        if not chunks or not consumer.owns(stamp):
             return
 
         def owned() -> bool:
-            return not self._stopping and self._app.consumer_generation_id == generation
+            return not self._stopping and consumer.owns(stamp)
 
-        await self.processor.process([_stored(message) for message in messages], owned)
-        if self._app.consumer_generation_id != generation:
-            return
-        consumer = self._app.consumer
-        for message in messages:
-            message.ack(consumer)
-        self.handled += len(messages)
+        await self.processor.process([_stored(record) for chunk in chunks for record in chunk.records], owned)
+        consumer.settle(chunks)
+        self.handled += sum(len(chunk.records) for chunk in chunks)
 
 
 def agent(
@@ -127,7 +130,7 @@ def agent(
     handle: Handle,
     batch_size: int,
     within_s: float,
-    inbox: Inbox | None = None,
+    inbox: SeenEvents | None = None,
 ) -> AgentT:
     """Register an agent that takes `topic` through the envelope into `handle`.
 
@@ -162,29 +165,37 @@ def record_agent(
     within_s: float,
 ) -> AgentT:
     """Register an agent that gives the raw records of `topics` to `processor`."""
+    streams = deps.settings.streams
+    inbox = Inbox(max(streams.stream_buffer, batch_size), 2 * MAX_BATCH_BYTES)
     pump = Pump(
-        app, name, processor, topics=topics, batch_size=batch_size, within_s=within_s, exit_process=deps.exit_process
+        app,
+        name,
+        processor,
+        inbox,
+        topics=topics,
+        batch_size=batch_size,
+        within_s=within_s,
+        exit_process=deps.exit_process,
     )
+    app.transport.deliver(topics, inbox)  # type: ignore[attr-defined]  # a BatchTransport: see streams.app
     deps.pumps.append(pump)
     channel = app.topic(*topics, key_serializer="raw", value_serializer="raw", acks=True)
 
     async def body(stream: Any) -> None:
-        await pump.run(stream.channel.queue)
+        await pump.run()
 
     body.__name__ = body.__qualname__ = name.replace("-", "_")
     return app.agent(channel, name=name, concurrency=1)(body)
 
 
-def _stored(message: Any) -> StoredRecord:
-    key = message.key
-    headers = message.headers or ()
-    pairs = headers.items() if isinstance(headers, dict) else headers
+def _stored(record: Any) -> StoredRecord:
+    key = record.key
     return StoredRecord(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
         key=key.decode("utf-8", "replace") if key else "",
-        value=message.value,
-        headers={name: value if value is not None else b"" for name, value in pairs},
-        timestamp_ms=int(message.timestamp * 1000),
+        value=record.value,
+        headers={name: value if value is not None else b"" for name, value in record.headers},
+        timestamp_ms=record.timestamp,
     )

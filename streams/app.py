@@ -8,6 +8,7 @@ import faust
 from core.errors import ConfigurationError
 from streams.agents import REGISTER, check_names
 from streams.dependencies import StreamDeps
+from streams.transport import BatchTransport
 
 
 def group_id(agents: Sequence[str]) -> str:
@@ -44,7 +45,7 @@ def create_app(settings: Any, deps: StreamDeps, agents: Sequence[str]) -> faust.
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=streams.commit_interval_s,
         broker_commit_every=streams.commit_every,
-        broker_max_poll_records=200,
+        broker_max_poll_records=streams.stream_buffer,
         broker_session_timeout=streams.session_timeout_s,
         broker_heartbeat_interval=streams.session_timeout_s / 4,
         broker_rebalance_timeout=max(60.0, streams.session_timeout_s),
@@ -65,6 +66,7 @@ def create_app(settings: Any, deps: StreamDeps, agents: Sequence[str]) -> faust.
         logging_config=None,
         loghandlers=[],
     )
+    app.transport = BatchTransport(app.conf.broker_consumer, app, round(streams.fetch_max_wait_s * 1000))
     app.boot_strategy.enable_web = False  # the worker command would overrule `web_enabled`
     for name in agents:
         REGISTER[name](app, deps)

@@ -17,8 +17,7 @@ from typing import Protocol
 import structlog
 
 from core.clock import Clock
-from core.errors import FutureEvent, InvalidInput, RiverlightError, Unavailable
-from core.events import AnyEvent, decode, split_record
+from core.errors import InvalidInput, RiverlightError, Unavailable
 from core.ports import OutgoingRecord, Publisher, StoredRecord
 from core.settings import StreamSettings
 from monitoring import catalogue as metrics
@@ -26,6 +25,7 @@ from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
 from streams.batch_trace import in_traces_of, trace_in
 from streams.dead_letter_record import dead_letter, error_code
+from streams.decoding import Delivered, Refused, decode_records
 
 MAX_BACKOFF_S = 10.0
 DEFECT_TRIES = 3  # tries of one event that fails for an unknown reason
@@ -52,16 +52,6 @@ class SystematicFailure(RiverlightError):
     code = "systematic-failure"
 
 
-@dataclass(slots=True, eq=False)
-class Delivered:
-    """One event and where it came from: what handlers get."""
-
-    event: AnyEvent
-    raw: bytes
-    record: StoredRecord
-    attempts: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A handler's word that one event of the batch failed, and why, while others did not."""
@@ -70,21 +60,11 @@ class Rejected:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An event (or a whole record) that will not be applied: the raw material of a dead letter."""
-
-    record: StoredRecord
-    raw: bytes
-    error: Exception
-    attempts: int = 1
-
-
 #: Applies a batch. Returns what it could not apply; raising means that none of the batch is known to be applied.
 Handle = Callable[[Sequence[Delivered]], Awaitable[Sequence[Rejected]]]
 
 
-class Inbox(Protocol):
+class SeenEvents(Protocol):
     """Knows which events a consumer has applied (the catalogue does)."""
 
     def seen(self, consumer: str, event_ids: Sequence[str]) -> set[str]: ...
@@ -142,7 +122,7 @@ class Envelope:
         settings: StreamSettings,
         recorder: Recorder,
         clock: Clock,
-        inbox: Inbox | None = None,
+        inbox: SeenEvents | None = None,
         code_version: str = "unknown",
         tracer: Tracer = NO_TRACING,
     ) -> None:
@@ -167,7 +147,8 @@ class Envelope:
             DeadLetterNotWritten, SystematicFailure: end the process, do not ack.
         """
         with self._recorder.time(metrics.BATCH_SECONDS, agent=self.agent):
-            items, refused = self._decode(records)
+            latest = self._clock.now() + timedelta(seconds=self._settings.max_future_s)
+            items, refused = decode_records(records, self._stream, latest)
             items = await self._without_duplicates(items, owned)
             with in_traces_of(items, self._tracer, self.agent):
                 await self._bury(refused)
@@ -179,46 +160,20 @@ class Envelope:
                 metrics.EVENT_LAG, max(0.0, (now - item.event.time).total_seconds()), agent=self.agent
             )
 
-    def _decode(self, records: Sequence[StoredRecord]) -> tuple[list[Delivered], list[Refused]]:
-        items: list[Delivered] = []
-        refused: list[Refused] = []
-        latest = self._clock.now() + timedelta(seconds=self._settings.max_future_s)
-        for record in records:
-            value = record.value if record.value is not None else b""
-            try:
-                parts = split_record(value)
-            except InvalidInput as error:
-                refused.append(Refused(record, value, error))
-                continue
-            for part in parts:
-                raw = part if isinstance(part, bytes) else bytes(part)
-                try:
-                    event = decode(raw, self._stream)
-                    if event.time > latest:
-                        raise FutureEvent(
-                            f"event time {event.time.isoformat()} is more than {self._settings.max_future_s:g} s ahead "
-                            "of the clock; check the producer's clock"
-                        )
-                except InvalidInput as error:
-                    refused.append(Refused(record, raw, error))
-                else:
-                    items.append(Delivered(event, raw, record))
-        return items, refused
-
     async def _without_duplicates(self, items: list[Delivered], owned: Callable[[], bool]) -> list[Delivered]:
+        if self._inbox is None or not items:
+            return items  # the sink knows what it has applied
         first: dict[str, Delivered] = {}
         for item in items:
             first.setdefault(item.event.id, item)
-        known: set[str] = set()
-        if self._inbox is not None and first:
-            backoff = Backoff(self._settings.backoff_s)
-            while True:
-                try:
-                    known = await asyncio.to_thread(self._inbox.seen, self.agent, list(first))
-                    break
-                except Unavailable as error:
-                    await self._wait(backoff, error, owned)
-            self.waiting_for = ""
+        backoff = Backoff(self._settings.backoff_s)
+        while True:
+            try:
+                known = await asyncio.to_thread(self._inbox.seen, self.agent, list(first))
+                break
+            except Unavailable as error:
+                await self._wait(backoff, error, owned)
+        self.waiting_for = ""
         fresh = [item for event_id, item in first.items() if event_id not in known]
         if len(items) > len(fresh):
             self._recorder.count(metrics.EVENTS, len(items) - len(fresh), agent=self.agent, outcome="duplicate")
@@ -254,7 +209,7 @@ class Envelope:
                 if self._worth_another_try(rejection):
                     again.append(item)
                 else:
-                    refused.append(Refused(item.record, item.raw, rejection.error, item.attempts))
+                    refused.append(Refused(item.record, item.original(), rejection.error, item.attempts))
             applied = len(items) - len(rejected)
             if applied:
                 self._defects_in_a_row = 0

@@ -46,7 +46,7 @@ from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from storage.objects import open_object_store
 from streams.agents.index_upload import UploadIndexer
-from streams.envelope import Delivered
+from streams.decoding import Delivered
 from tests.fakes.encoder import FakeImageEncoder
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.fakes.publisher import FakePublisher
@@ -155,7 +155,9 @@ def _events(record: OutgoingRecord) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def live_gateway(home: Path, encoder: ImageEncoder | None = None, *, min_score: float = 0.35) -> Iterator[LiveGateway]:
+def live_gateway(
+    home: Path, encoder: ImageEncoder | None = None, *, min_score: float = 0.35, http: HttpSettings | None = None
+) -> Iterator[LiveGateway]:
     """Run the gateway in a thread. Without an encoder, images are similar when their colours are."""
     encoder = encoder or FakeImageEncoder()
     clock, recorder, log, settings = SystemClock(), Recorder(), MemoryEntryLog(), IndexSettings(kind="flat")
@@ -176,7 +178,7 @@ def live_gateway(home: Path, encoder: ImageEncoder | None = None, *, min_score: 
     publisher = _Loopback(log)
     publisher.indexer = UploadIndexer(catalogue, embedder, publisher, 20.0)
     deps = GatewayDeps(
-        http=HttpSettings(),
+        http=http or HttpSettings(),
         auth=AuthSettings(),
         streams=StreamSettings(),
         search_settings=SearchSettings(min_score=min_score),

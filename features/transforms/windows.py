@@ -18,6 +18,9 @@ from features.schema import BUCKET_WIDTHS_US, WINDOWS, Window
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+#: A time that does not come.
+NEVER_US = np.iinfo(np.int64).max
+
 #: The prior of `click_through_rate`: one click in twenty impressions, worth twenty impressions of evidence.
 PRIOR_CLICKS = 1.0
 PRIOR_IMPRESSIONS = 20.0
@@ -117,19 +120,19 @@ def features(sums: Ints) -> Floats:
     return np.asarray(columns.reshape(len(sums), -1), np.float64)
 
 
-def next_change_us(width_us: Ints, start_us: Ints, as_of_us: int) -> int | None:
-    """Return when the first bucket that a window holds as of `as_of_us` leaves it; None when windows are empty.
+def next_changes_us(group: Ints, width_us: Ints, start_us: Ints, as_of_us: Ints) -> Ints:
+    """Return when the first bucket that a window holds leaves it, for entity 0, 1, ... as of `as_of_us[entity]`.
 
     Args:
-        width_us: `(n,)` bucket widths of one entity; `start_us`: `(n,)` their starts.
+        group: `(n,)` entity of each bucket; `width_us`, `start_us`: `(n,)` its width and start.
+        as_of_us: `(q,)` one time per entity.
 
     Returns:
-        The first `t > as_of_us` such that the windows as of `t + 1` have lost a bucket.
+        `(q,)` the first `t > as_of_us` such that the windows as of `t + 1` have lost a bucket; `NEVER_US` for an
+        entity whose windows are empty.
     """
-    leaving: list[int] = []
+    changes = np.full(len(as_of_us), NEVER_US, np.int64)
     for window in WINDOWS:
-        start = int(window_start_us(np.asarray([as_of_us], np.int64), window)[0])
-        held = start_us[(width_us == window.bucket_us) & (start_us >= start)]
-        if len(held):
-            leaving.append(int(held.min()) + window.length_us)
-    return min(leaving) if leaving else None
+        held = (width_us == window.bucket_us) & (start_us >= window_start_us(as_of_us, window)[group])
+        np.minimum.at(changes, group[held], start_us[held] + window.length_us)
+    return changes

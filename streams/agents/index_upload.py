@@ -24,8 +24,9 @@ from core.ports import EmbeddingService, EncodedImage, EncodeFailure, OutgoingRe
 from monitoring.tracing import record_headers
 from storage.catalogue import Catalogue, Item
 from streams.agent import agent
+from streams.decoding import Delivered
 from streams.dependencies import StreamDeps
-from streams.envelope import Delivered, Rejected
+from streams.envelope import Rejected
 
 NAME = "index-upload"
 REMEMBERED_VECTORS = 10_000

@@ -7,8 +7,9 @@ is delivered again changes nothing. Counting runs in a thread and needs no onlin
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 
 import faust
 import structlog
@@ -17,14 +18,14 @@ from faust.types import AgentT
 from core import topics
 from core.clock import Clock
 from core.errors import ConfigurationError, LateEvent, Unavailable
-from core.events import event_type
 from features.engine import FeatureEngine, SurfaceTotals
-from features.interactions import LocatedEvent, surface_of
+from features.interactions import LocatedEvent, known_surface
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from streams.agent import agent
+from streams.decoding import Delivered
 from streams.dependencies import StreamDeps
-from streams.envelope import Delivered, Rejected
+from streams.envelope import Rejected
 
 NAME = "interactions"
 SYSTEM = "features"
@@ -48,10 +49,11 @@ class Unpushed:
         self._started = clock.now()
         self._times: list[datetime] = []
 
-    def counted(self, times: Sequence[datetime]) -> None:
+    def counted(self, times: Iterable[datetime]) -> None:
         """Remember events that were just counted (those that wait longest, when they are many)."""
         free = MEASURED_PER_PUSH - len(self._times)
-        self._times += [time for time in times if time >= self._started][:free]
+        if free > 0:
+            self._times += islice((time for time in times if time >= self._started), free)
 
     def take(self) -> list[datetime]:
         """Return what waits; call it before a push, for what is counted during the push may not be in it."""
@@ -84,24 +86,17 @@ class FeatureUpdater:
         self._max_lateness_days = max_lateness_days
 
     async def __call__(self, batch: Sequence[Delivered]) -> list[Rejected]:
+        epoch = self._epoch
         located = [
-            LocatedEvent(
-                event=item.event,  # type: ignore[arg-type]
-                topic=item.record.topic,
-                partition=item.record.partition,
-                offset=item.record.offset,
-                epoch=self._epoch,
-                timestamp_ms=item.record.timestamp_ms,
-            )
+            LocatedEvent(item.event, record.topic, record.partition, record.offset, epoch, record.timestamp_ms)  # type: ignore[arg-type]
             for item in batch
+            for record in (item.record,)
         ]
         result = await asyncio.to_thread(self._engine.apply, located)
         late = {id(entry) for entry in result.late}
         if result.touched:
-            self._unpushed.counted([entry.event.time for entry in located if id(entry) not in late])
-        seen = Counter((event_type(entry.event).rpartition(".")[2], surface_of(entry.event)) for entry in located)
-        for (kind, surface), number in seen.items():
-            self._recorder.count(metrics.INTERACTIONS, number, kind=kind, surface=surface)
+            self._unpushed.counted(entry.event.time for entry in located if id(entry) not in late)
+        self._count_kinds(located)
         if result.duplicates:
             self._recorder.count(metrics.EVENTS, result.duplicates, agent=NAME, outcome="duplicate")
         return [
@@ -109,6 +104,12 @@ class FeatureUpdater:
             for item, entry in zip(batch, located, strict=True)
             if id(entry) in late
         ]
+
+    def _count_kinds(self, located: Sequence[LocatedEvent]) -> None:
+        kinds = Counter([(type(entry.event), entry.event.data.surface) for entry in located])
+        for (kind, surface), number in kinds.items():
+            name = str(kind.__struct_config__.tag).rpartition(".")[2]
+            self._recorder.count(metrics.INTERACTIONS, number, kind=name, surface=known_surface(surface))
 
 
 class FeaturePusher:

@@ -136,3 +136,50 @@ def test_every_event_type_has_a_key_and_a_stream():
     for stream, union in events.STREAM_EVENTS.items():
         for event_class in typing.get_args(union) or (union,):
             assert event_class.__struct_config__.tag.startswith("riverlight."), (stream, event_class)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                interaction(),
+                interaction("watch", value={"seconds": 3}),
+                interaction("comment", value="two\nlines"),
+                interaction("search", item_id=None, value="quer\u007fy"),
+                interaction(item_id=None),
+                interaction(item_id="item\t7"),
+                interaction(user_id="someone else"),
+                {**interaction(), "id": "a\u007fb"},
+                {**interaction(), "type": "riverlight.interaction.dance"},
+                upload(),
+            ]
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(["frame", "single", "spaced frame", "cut frame"]),
+)
+def test_decoding_a_record_at_once_gives_what_decoding_event_by_event_gives_or_declines(chosen, form):
+    value = json.dumps(chosen if form != "single" or not chosen else chosen[0], ensure_ascii=False).encode()
+    value = {"spaced frame": b" " + value, "cut frame": value[:-1]}.get(form, value)
+    try:
+        one_by_one = [events.decode(raw, "interactions") for raw in events.split_record(value)]
+    except InvalidEvent:
+        one_by_one = None
+    at_once = events.decode_all(value, "interactions")
+    assert at_once is None or at_once == one_by_one
+    if one_by_one is not None and not any(mark in value for mark in (b"\\", b"\x7f")) and form != "spaced frame":
+        assert at_once == one_by_one, "records without escapes are not declined"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "ends\n", "\u0000", "a\u007fb"])
+@pytest.mark.parametrize("field", ["id", "source", "subject", "user_id", "item_id"])
+def test_an_id_with_a_control_character_is_refused_and_named(field, text):
+    event = interaction()
+    if field in ("id", "source"):
+        event[field] = text
+    elif field == "item_id":
+        event["data"]["item_id"] = text
+    else:
+        event["subject"] = event["data"]["user_id"] = text
+    with pytest.raises(InvalidEvent, match=r"control character"):
+        decode(event, "interactions")

@@ -231,10 +231,12 @@ def test_state_forgets_buckets_ids_and_entities_that_no_window_needs(
     engine.apply([])
     with sqlite3.connect(tmp_path / "features" / "state.db") as db:
         left = {
-            t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("counts", "entities", "seen", "dirty")
+            t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+            for t in ("counts", "entities", "journal", "ids", "runs", "dirty")
         }
     db.close()
-    assert left == {"counts": 0, "entities": 0, "seen": 0, "dirty": 0}
+    assert set(left.values()) == {0}, left
+    assert list((tmp_path / "features" / "ids").glob("*")) == []
 
 
 def test_a_batch_that_fails_midway_counts_nothing(engine: FeatureEngine, monkeypatch: pytest.MonkeyPatch) -> None:

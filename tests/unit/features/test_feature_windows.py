@@ -12,10 +12,11 @@ from features.history import points
 from features.interactions import from_us, to_us
 from features.schema import BUCKET_WIDTHS_US, DAY, DAY_US, HOUR_US, ITEM_STATS, MONTH, WEEK, WINDOW_FEATURES, WINDOWS
 from features.transforms.windows import (
+    NEVER_US,
     bucket_sums,
     click_through_rate,
     features,
-    next_change_us,
+    next_changes_us,
     window_start_us,
     window_sums,
 )
@@ -78,8 +79,8 @@ def test_windows_keep_their_sums_up_to_the_next_change_and_lose_some_right_after
     start = np.concatenate([time - time % w for w in BUCKET_WIDTHS_US])
     one = np.ones((len(start), 1), np.int64)
     zeros = np.zeros(len(start), np.int64)
-    change = next_change_us(width, start, T0)
-    assert change is not None and change > T0
+    [change] = next_changes_us(zeros, width, start, ints(T0)).tolist()
+    assert NEVER_US > change > T0
 
     def at(as_of: int) -> list[int]:
         return bucket_sums(zeros, width, start, one, ints(as_of))[0, :, 0].tolist()
@@ -89,8 +90,16 @@ def test_windows_keep_their_sums_up_to_the_next_change_and_lose_some_right_after
 
 
 def test_an_entity_without_counts_never_changes_by_itself() -> None:
-    assert next_change_us(ints(), ints(), T0) is None
-    assert next_change_us(ints(HOUR_US), ints(T0 - 2 * DAY_US), T0) is None
+    assert next_changes_us(ints(), ints(), ints(), ints(T0)).tolist() == [NEVER_US]
+    old = next_changes_us(ints(1), ints(HOUR_US), ints(T0 - 2 * DAY_US), ints(T0, T0))
+    assert old.tolist() == [NEVER_US, NEVER_US]
+
+
+def test_the_next_change_of_each_entity_is_its_own() -> None:
+    hour = T0 - T0 % HOUR_US
+    group, start = ints(2, 0, 2), ints(hour, hour - HOUR_US, hour - 5 * HOUR_US)
+    changes = next_changes_us(group, np.full(3, HOUR_US), start, ints(T0, T0, T0)).tolist()
+    assert changes == [hour + 23 * HOUR_US, NEVER_US, hour + 19 * HOUR_US]
 
 
 def test_features_of_random_events_equal_counting_by_hand() -> None:

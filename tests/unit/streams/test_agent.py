@@ -1,4 +1,4 @@
-"""The pump between Faust's queue and a processor, with a stand-in for the app: what is acked, and when."""
+"""The pump between the inbox and a processor, with a stand-in for the consumer: what is settled, and when."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,17 +9,37 @@ import pytest
 from core.ports import StoredRecord
 from streams.agent import EXIT_RESTART, Pump
 from streams.envelope import Abandoned, DeadLetterNotWritten
+from streams.inbox import Chunk, Inbox
+
+MIB = 1024 * 1024
 
 
-class Message:
-    def __init__(self, offset: int, generation_id: int = 1, size: int = 1) -> None:
-        self.topic, self.partition, self.offset = "t", 0, offset
-        self.key, self.value, self.headers, self.timestamp = b"k", b"x" * size, [("h", b"1")], 1.5
-        self.generation_id = generation_id
-        self.acked = False
+def record(offset: int, size: int = 1) -> SimpleNamespace:
+    return SimpleNamespace(
+        topic="t", partition=0, offset=offset, key=b"k", value=b"x" * size, headers=(("h", b"1"),), timestamp=1500
+    )
 
-    def ack(self, consumer: object) -> None:
-        self.acked = True
+
+def chunk(*offsets: int, generation: int = 1, size: int = 1) -> Chunk:
+    records = [record(offset, size) for offset in offsets]
+    return Chunk(("t", 0), records, offsets[0], offsets[-1] + 1, (generation, 0), size * len(records))
+
+
+class Consumer:
+    """What the pump needs of a BatchConsumer."""
+
+    def __init__(self) -> None:
+        self.stamp = (1, 0)
+        self.flowing = True
+        self.settled: list[int] = []
+        self.asked = 0
+
+    def owns(self, stamp: tuple[int, int]) -> bool:
+        self.asked += 1
+        return self.flowing and stamp == self.stamp
+
+    def settle(self, chunks: Sequence[Chunk]) -> None:
+        self.settled += [record.offset for chunk in chunks if chunk.stamp == self.stamp for record in chunk.records]
 
 
 class Processor:
@@ -41,20 +61,19 @@ class Processor:
 
 class Rig:
     def __init__(self, batch_size: int = 10) -> None:
-        flow = SimpleNamespace(is_active=lambda: True)
-        self.app = SimpleNamespace(consumer=object(), consumer_generation_id=1, flow_control=flow)
+        self.consumer = Consumer()
         self.processor = Processor()
         self.exits: list[int] = []
+        self.inbox = Inbox(1000, 100 * MIB)
         self.pump = Pump(
-            self.app, "agent", self.processor, topics=["t"], batch_size=batch_size, within_s=0.01,
-            exit_process=self.exits.append,
+            SimpleNamespace(consumer=self.consumer), "agent", self.processor, self.inbox, topics=["t"],
+            batch_size=batch_size, within_s=0.01, exit_process=self.exits.append,
         )  # fmt: skip
-        self.queue: asyncio.Queue = asyncio.Queue()
-        self.task = asyncio.create_task(self.pump.run(self.queue))
+        self.task = asyncio.create_task(self.pump.run())
 
-    def put(self, *messages: Message) -> None:
-        for message in messages:
-            self.queue.put_nowait(SimpleNamespace(message=message))
+    def put(self, *chunks: Chunk) -> None:
+        for one in chunks:
+            self.inbox.put(one)
 
 
 async def until(check: Callable[[], object]) -> None:
@@ -71,14 +90,13 @@ async def rig():
     await asyncio.gather(made.task, return_exceptions=True)
 
 
-async def test_a_batch_is_acked_after_the_processor_returned_and_not_before(rig):
+async def test_a_batch_is_settled_after_the_processor_returned_and_not_before(rig):
     rig.processor.gate.clear()
-    messages = [Message(1), Message(2)]
-    rig.put(*messages)
+    rig.put(chunk(1, 2))
     await until(lambda: rig.processor.batches)
-    assert not any(message.acked for message in messages)
+    assert rig.consumer.settled == []
     rig.processor.gate.set()
-    await until(lambda: all(message.acked for message in messages))
+    await until(lambda: rig.consumer.settled == [1, 2])
     (batch,) = rig.processor.batches
     assert [(record.offset, record.key, record.timestamp_ms) for record in batch] == [(1, "k", 1500), (2, "k", 1500)]
     assert batch[0].headers == {"h": b"1"}
@@ -86,67 +104,78 @@ async def test_a_batch_is_acked_after_the_processor_returned_and_not_before(rig)
 
 
 async def test_batches_are_bounded_in_records_and_in_bytes(rig):
-    rig.put(*(Message(number) for number in range(25)))
+    rig.put(chunk(*range(25)))
     await until(lambda: rig.pump.handled == 25)
     assert [len(batch) for batch in rig.processor.batches] == [10, 10, 5]
-    rig.put(*(Message(number, size=3 * 1024 * 1024) for number in range(4)))
+    rig.put(chunk(*range(25, 29), size=3 * MIB))
     await until(lambda: rig.pump.handled == 29)
     assert [len(batch) for batch in rig.processor.batches[3:]] == [2, 2]
+    assert rig.consumer.settled == list(range(29))
 
 
-async def test_records_fetched_before_a_rebalance_are_neither_handled_nor_acked(rig):
-    old, new = Message(1, generation_id=0), Message(5)
-    rig.put(old, new)
-    await until(lambda: new.acked)
-    assert not old.acked
+async def test_what_waits_becomes_one_batch_whatever_fetches_it_came_in(rig):
+    rig.put(chunk(1), chunk(2, 3), chunk(4))
+    await until(lambda: rig.pump.handled == 4)
+    assert [[record.offset for record in batch] for batch in rig.processor.batches] == [[1, 2, 3, 4]]
+
+
+async def test_records_fetched_before_a_rebalance_are_neither_handled_nor_settled(rig):
+    rig.put(chunk(1, generation=0), chunk(5))
+    await until(lambda: rig.consumer.settled)
+    assert rig.consumer.settled == [5]
     assert [record.offset for record in rig.processor.batches[0]] == [5]
 
 
-async def test_a_batch_whose_partitions_were_taken_away_meanwhile_is_not_acked(rig):
-    rig.processor.hook = lambda: setattr(rig.app, "consumer_generation_id", 2)
-    lost, kept = Message(1), Message(7, generation_id=2)
-    rig.put(lost)
-    await until(lambda: rig.app.consumer_generation_id == 2)
-    rig.put(kept)
-    await until(lambda: kept.acked)
-    assert not lost.acked
+async def test_a_batch_whose_partitions_were_taken_away_meanwhile_is_given_up(rig):
+    rig.processor.hook = lambda: setattr(rig.consumer, "stamp", (2, 0))
+    rig.put(chunk(1))
+    await until(lambda: rig.consumer.stamp == (2, 0))
+    rig.put(chunk(7, generation=2))
+    await until(lambda: rig.consumer.settled)
+    assert rig.consumer.settled == [7]
     assert rig.exits == []
 
 
+async def test_nothing_is_begun_while_partitions_are_being_moved(rig):
+    rig.consumer.flowing = False
+    rig.put(chunk(1))
+    await until(lambda: rig.consumer.asked)
+    rig.consumer.flowing = True
+    rig.put(chunk(2))
+    await until(lambda: rig.consumer.settled == [2])
+    assert len(rig.processor.batches) == 1
+
+
 @pytest.mark.parametrize("error", [DeadLetterNotWritten("no ack"), RuntimeError("bug"), MemoryError()])
-async def test_what_the_envelope_cannot_settle_ends_the_process_before_the_ack(rig, error):
+async def test_what_the_envelope_cannot_settle_ends_the_process_first(rig, error):
     def fail() -> None:
         raise error
 
     rig.processor.hook = fail
-    message = Message(1)
-    rig.put(message)
+    rig.put(chunk(1))
     await until(lambda: rig.exits)
     assert rig.exits == [EXIT_RESTART]
-    assert not message.acked
+    assert rig.consumer.settled == []
 
 
-async def test_a_cancellation_in_the_middle_acks_nothing(rig):
+async def test_a_cancellation_in_the_middle_settles_nothing(rig):
     rig.processor.gate.clear()
-    message = Message(1)
-    rig.put(message)
+    rig.put(chunk(1))
     await until(lambda: rig.processor.batches)
     rig.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await rig.task
-    assert not message.acked
+    assert rig.consumer.settled == []
     assert rig.exits == []
 
 
 async def test_draining_finishes_the_batch_in_hand_and_takes_no_other(rig):
     rig.processor.gate.clear()
-    first, later = Message(1), Message(2)
-    rig.put(first)
+    rig.put(chunk(1))
     await until(lambda: rig.processor.batches)
     assert await rig.pump.drain(0.01) is False
-    rig.processor.hook = lambda: None
-    rig.put(later)
+    rig.put(chunk(2))
     rig.processor.gate.set()
     assert await rig.pump.drain(5) is True
     assert len(rig.processor.batches) == 1
-    assert not later.acked
+    assert 2 not in rig.consumer.settled

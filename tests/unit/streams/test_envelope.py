@@ -18,10 +18,10 @@ from core.settings import StreamSettings
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from streams import dead_letter_record as letters
+from streams.decoding import Delivered
 from streams.envelope import (
     Abandoned,
     DeadLetterNotWritten,
-    Delivered,
     Envelope,
     Rejected,
     SystematicFailure,

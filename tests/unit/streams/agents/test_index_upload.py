@@ -23,7 +23,7 @@ from core.ports import EncodedImage, EncodeFailure, StoredRecord
 from core.settings import CatalogueSettings
 from storage.catalogue import Catalogue
 from streams.agents.index_upload import NAME, UploadIndexer
-from streams.envelope import Delivered
+from streams.decoding import Delivered
 from tests.fakes.publisher import FakePublisher
 
 T0 = datetime(2026, 11, 22, 10, tzinfo=UTC)

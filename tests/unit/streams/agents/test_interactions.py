@@ -17,7 +17,7 @@ from features.state import FeatureState
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from streams.agents.interactions import MEASURED_PER_PUSH, FeaturePusher, FeatureUpdater, Unpushed, record_surfaces
-from streams.envelope import Delivered
+from streams.decoding import Delivered
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 FRESH = {"system": "features", "effect": "feature"}
