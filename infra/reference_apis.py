@@ -24,12 +24,18 @@ _CLOUD_EVENT = "application/cloudevents+json"
 _CLOUD_EVENTS = "application/cloudevents-batch+json"
 
 
+class _Unopened(SimpleNamespace):
+    """Settings, and None for whatever a running gateway has opened: the routes are described, not called."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 def openapi() -> str:
     """The HTTP API as OpenAPI 3.1."""
-    # The description comes from the routes. Of what a running gateway has opened, only these are asked for when the
-    # application is made; everything else would connect to something. Defaults: the settings are not this machine's.
+    # Defaults: the settings are not to be those of this machine.
     sections = {name: field.default for name, field in Settings.model_fields.items()}
-    deps = SimpleNamespace(**{**sections, "recorder": Recorder(), "door": Door(None), "rates": None})
+    deps = _Unopened(**{**sections, "recorder": Recorder(), "door": Door(None), "rates": None})
     document = create_api(cast(GatewayDeps, deps)).openapi()
     _describe_access(document)
     return _text(document)

@@ -15,6 +15,7 @@ from core import topics
 from core.events import STREAM_EVENTS
 from core.settings import BrokerSettings, Settings
 from infra import kubernetes_files, reference_apis, reference_cli
+from infra.capacity import page as capacity_page
 from monitoring import catalogue, prometheus_config, rules
 from monitoring.alerts import ALERTS
 from monitoring.dashboards import DASHBOARDS, grafana
@@ -37,6 +38,8 @@ def pages() -> Mapping[str, Callable[[], str]]:
         "docs/reference/cli.md": lambda: GENERATED + reference_cli.cli_page(),
         "docs/reference/openapi.json": reference_apis.openapi,
         "docs/reference/asyncapi.json": reference_apis.asyncapi,
+        "docs/reference/capacity.md": lambda: GENERATED + capacity_page.page(),
+        f"docs/reference/{capacity_page.PLOT}": capacity_page.plot,
         "infra/compose/prometheus.yml": compose_prometheus,
         "infra/kubernetes/base/rules.yaml": kubernetes_files.prometheus_rules,
         "docs/slo.md": objectives_page,

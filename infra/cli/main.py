@@ -16,6 +16,7 @@ from infra.cli import (
     index,
     learn,
     models,
+    plan,
     produce,
     system,
 )
@@ -63,6 +64,7 @@ app.add_typer(index.app, name="index")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(bench.app, name="bench")
+app.add_typer(plan.app, name="plan")
 
 
 def main() -> None:
