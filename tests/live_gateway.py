@@ -19,7 +19,7 @@ import uvicorn
 
 from core import events, topics
 from core.clock import SystemClock
-from core.ports import ImageEncoder, OutgoingRecord, StoredRecord
+from core.ports import EmbeddingService, ImageEncoder, OutgoingRecord, StoredRecord
 from core.settings import (
     AuthSettings,
     CatalogueSettings,
@@ -36,6 +36,7 @@ from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
 from monitoring.recorder import Recorder
+from monitoring.tracing import NO_TRACING, Tracer
 from serving.access import Door
 from serving.embedder import ImageEmbedder
 from serving.follower import IndexFollower
@@ -46,7 +47,7 @@ from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from storage.objects import open_object_store
 from streams.agents.index_upload import UploadIndexer
-from streams.decoding import Delivered
+from streams.envelope import Envelope
 from tests.fakes.encoder import FakeImageEncoder
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.fakes.publisher import FakePublisher
@@ -77,11 +78,12 @@ class _Loopback(FakePublisher):
         super().__init__()
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
-        self.indexer: UploadIndexer | None = None
+        self.worker: Envelope | None = None
 
     async def publish(self, records: Sequence[OutgoingRecord], *, timeout_s: float = 10.0) -> None:
         await super().publish(records, timeout_s=timeout_s)
-        uploads = [self._delivered(record) for record in records if record.topic == topics.UPLOADS.name]
+        assert not any(record.topic.endswith(topics.DLQ_SUFFIX) for record in records), records
+        uploads = [self._stored(record) for record in records if record.topic == topics.UPLOADS.name]
         for record in records:
             if record.topic == topics.INDEX_ENTRIES.name:
                 self._log.append(record.key, record.value, record.headers, int(time.time() * 1000))
@@ -90,15 +92,12 @@ class _Loopback(FakePublisher):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _index(self, uploads: list[Delivered]) -> None:
-        assert self.indexer is not None
-        rejected = await self.indexer(uploads)
-        assert not rejected, rejected
+    async def _index(self, uploads: list[StoredRecord]) -> None:
+        assert self.worker is not None
+        await self.worker.process(uploads)
 
-    def _delivered(self, record: OutgoingRecord) -> Delivered:
-        assert record.value is not None
-        stored = StoredRecord(record.topic, 0, len(self.records), record.key, record.value, record.headers, 0)
-        return Delivered(events.decode(record.value, "uploads"), record.value, stored)
+    def _stored(self, record: OutgoingRecord) -> StoredRecord:
+        return StoredRecord(record.topic, 0, len(self.records), record.key, record.value, record.headers, 0)
 
 
 class LiveGateway:
@@ -156,9 +155,19 @@ def _events(record: OutgoingRecord) -> list[dict[str, Any]]:
 
 @contextmanager
 def live_gateway(
-    home: Path, encoder: ImageEncoder | None = None, *, min_score: float = 0.35, http: HttpSettings | None = None
+    home: Path,
+    encoder: ImageEncoder | None = None,
+    *,
+    min_score: float = 0.35,
+    http: HttpSettings | None = None,
+    embedding: EmbeddingService | None = None,
+    tracer_of: Callable[[str], Tracer] = lambda process: NO_TRACING,
 ) -> Iterator[LiveGateway]:
-    """Run the gateway in a thread. Without an encoder, images are similar when their colours are."""
+    """Run the gateway in a thread. Without an encoder, images are similar when their colours are.
+
+    `embedding` is asked instead of an encoder in this process. `tracer_of` gives the tracer of each process that there
+    would be in a running system.
+    """
     encoder = encoder or FakeImageEncoder()
     clock, recorder, log, settings = SystemClock(), Recorder(), MemoryEntryLog(), IndexSettings(kind="flat")
     catalogue = Catalogue.open(f"sqlite:///{home / 'catalogue.db'}", CatalogueSettings())
@@ -170,13 +179,29 @@ def live_gateway(
     )
     served = ServedIndex(LiveIndex(encoder.dim, encoder.version, settings))
     follower = IndexFollower(
-        served=served, log=log, folder=home / "index", settings=settings, recorder=recorder, clock=clock
+        served=served,
+        log=log,
+        folder=home / "index",
+        settings=settings,
+        recorder=recorder,
+        clock=clock,
+        tracer=tracer_of("gateway"),
     )
     follower.start()
     traces = TraceStore(catalogue)
     traces.start()
     publisher = _Loopback(log)
-    publisher.indexer = UploadIndexer(catalogue, embedder, publisher, 20.0)
+    publisher.worker = Envelope(
+        "index-upload",
+        "uploads",
+        UploadIndexer(catalogue, embedding or embedder, publisher, 20.0),
+        publisher=publisher,
+        settings=StreamSettings(),
+        recorder=recorder,
+        clock=clock,
+        inbox=catalogue,
+        tracer=tracer_of("worker-content"),
+    )
     deps = GatewayDeps(
         http=http or HttpSettings(),
         auth=AuthSettings(),
@@ -187,7 +212,8 @@ def live_gateway(
         catalogue=catalogue,
         objects=objects,
         decoder=decoder,
-        embedding=embedder,
+        embedding=embedding or embedder,
+        tracer=tracer_of("gateway"),
         index=served,
         follower=follower,
         features=FeatureReader.open(home, FeatureSettings(), clock),
