@@ -5,6 +5,7 @@ leaves one version, and a version can never come to mean something else. Every l
 """
 
 import builtins
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from models.registry.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_man
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ALIASES = (CHAMPION, CHALLENGER)
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")  # it becomes the name of a folder
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class ModelRegistry:
 
     def _copy(self, model: str, source: Path) -> Manifest:
         manifest = verify(source)
+        if not _NAME.fullmatch(model):
+            raise InvalidInput(f"{model[:80]!r} is no name for a model: write lower-case letters, digits and -")
         if manifest.model != model:
             raise InvalidInput(f"{source} holds the model {manifest.model!r}, not {model!r}")
         target = self._root / model / manifest.version
@@ -162,6 +166,8 @@ class ModelRegistry:
         return {path.name for path in self._root.glob("*") if path.is_dir()}
 
     def _version_folders(self, model: str) -> builtins.list[Path]:
+        if not _NAME.fullmatch(model):
+            return []
         return sorted(path for path in (self._root / model).glob("*") if path.is_dir() and path.name[0] != ".")
 
 

@@ -242,9 +242,8 @@ def _polyglots() -> Iterator[Hostile]:
 def _truncations() -> Iterator[Hostile]:
     for file_format in ("JPEG", "PNG", "GIF", "WEBP"):
         data = _file(_noise(), file_format)
-        for eighth in range(1, 8):
-            cut = len(data) * eighth // 8
-            yield Hostile(f"{file_format} cut to {eighth}/8", data[:cut], "either")
+        for part in range(1, 32):
+            yield Hostile(f"{file_format} cut to {part}/32", data[: len(data) * part // 32], "either")
         yield Hostile(f"{file_format} without its last byte", data[:-1], "either")
         yield Hostile(f"{file_format} without its first byte", data[1:], "refused")
 
@@ -253,7 +252,7 @@ def _damage() -> Iterator[Hostile]:
     rng = random.Random(2)
     for file_format in ("JPEG", "PNG", "GIF", "WEBP"):
         good = _file(_noise(), file_format)
-        for round_number in range(6):
+        for round_number in range(13):
             data = bytearray(good)
             for _ in range(1 + 4 * round_number):
                 data[rng.randrange(12, len(data))] = rng.randrange(256)
