@@ -37,7 +37,7 @@ _REMEMBERED = 65_536
 _REDIS_TIMEOUT_S = 2
 
 
-def open_feast(home: Path, settings: FeatureSettings) -> FeatureStore:
+def open_feast(home: Path, settings: FeatureSettings, views: Sequence[View] = VIEWS) -> FeatureStore:
     """Return a Feast store over the home, with the definitions applied to its registry.
 
     The registry is written only when the definitions or the store changed, under a lock: services find it as it is.
@@ -64,13 +64,13 @@ def open_feast(home: Path, settings: FeatureSettings) -> FeatureStore:
             repo_path=folder,
         )
     )
-    described = repr((feast.__version__, settings.online_store, settings.ttl_days, VIEWS))
+    described = repr((feast.__version__, settings.online_store, settings.ttl_days, tuple(views)))
     fingerprint = hashlib.sha256(described.encode()).hexdigest()
     marker = folder / "registry.applied"
     with file_lock(folder / "registry.lock"):
         complete = (folder / "registry.db").exists() and (settings.online_store != "sqlite" or database.exists())
         if not complete or not marker.exists() or marker.read_text() != fingerprint:
-            store.apply([*definitions(timedelta(days=settings.ttl_days))])
+            store.apply([*definitions(timedelta(days=settings.ttl_days), views)])
             if settings.online_store == "sqlite":
                 with closing(sqlite3.connect(database)) as connection:
                     connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
@@ -81,10 +81,10 @@ def open_feast(home: Path, settings: FeatureSettings) -> FeatureStore:
 class OnlineStore:
     """Writes and reads rows of the views. Calls of several threads take turns; open one per process."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore, views: Sequence[View] = VIEWS) -> None:
         self._config = store.config
         self._provider = store._get_provider()
-        self._views: dict[str, FeatureView] = {view.name: store.get_feature_view(view.name) for view in VIEWS}
+        self._views: dict[str, FeatureView] = {view.name: store.get_feature_view(view.name) for view in views}
         self._lock = threading.Lock()
         self._kind = "redis" if store.config.online_store.type == "redis" else "sqlite"
         # The same few thousand numbers come again and again, and a message costs more than looking it up.

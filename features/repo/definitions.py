@@ -4,6 +4,7 @@ Paths are relative to the feature folder of the home (`<home>/features`). There 
 Feast stores their code pickled in the registry.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import features.feast_without_torch  # noqa: F401  # isort: skip  # before Feast: see there
@@ -44,6 +45,7 @@ def feature_view(view: View, ttl: timedelta) -> FeatureView:
     )
 
 
-def definitions(ttl: timedelta) -> list[Entity | FeatureView]:
+def definitions(ttl: timedelta, views: Sequence[View] = VIEWS) -> list[Entity | FeatureView]:
     """Return everything to apply to the registry."""
-    return [*(entity(view) for view in VIEWS), *(feature_view(view, ttl) for view in VIEWS)]
+    entities = {view.entity: entity(view) for view in views}
+    return [*entities.values(), *(feature_view(view, ttl) for view in views)]

@@ -160,7 +160,9 @@ def _wait_for(url: str, items: int) -> None:
         try:
             answer = httpx.get(f"{url}/v1/index", timeout=5)
             seen = answer.text[:200]
-            if answer.is_success and int(answer.json()["items"]) >= items:
+            # Opening the feature store, which comes last, takes the processor from the searches.
+            opened = httpx.get(f"{url}/v1/features/items/none", timeout=5).status_code != 503
+            if answer.is_success and int(answer.json()["items"]) >= items and opened:
                 return
         except httpx.TransportError as error:
             seen = str(error)

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from core.settings import load_settings
+from infra.cli.bench_index import index_command
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
 
 app = typer.Typer(no_args_is_help=True, help="Measure the promises, each beside its baseline; write tables and plots.")
+app.command("index")(index_command)
 
 
 @app.command("run")
