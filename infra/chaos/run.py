@@ -111,8 +111,8 @@ def _stages(goal: Goal, broker: BrokerProcess, folder: Path, options: Options, t
         setting = Setting(folder / f"stage-{number}", broker, options.settings, options.encoder, timeline=timeline)
         # The time keeps runs apart that share a broker; it is in no event but as the beginning of ids.
         run = f"{goal.name.lower()}-{options.seed}-{name or number}-{int(time.time() * 1000) % 10**9:09d}"
-        if options.short:  # a dead member is noticed sooner; everything else is as in the full form
-            changes["streams"] = {"session_timeout_s": 4.0, **changes.get("streams", {})}
+        if options.short:  # a dead member is noticed and the archive is written sooner; the rest is as in the full form
+            changes["streams"] = {"session_timeout_s": 4.0, "archive_within_s": 1.0, **changes.get("streams", {})}
         return Stage(setting, run, options.seed, **changes)
 
     return stage

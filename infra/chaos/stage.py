@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,6 +80,7 @@ class Stage:
         self._agents: set[str] = set()
         self._setting = setting
         self._keeper = Keeper()
+        self._asking = ThreadPoolExecutor(3, thread_name_prefix="chaos-lag")  # a question each, at the same time
         self._producers: list[Producing] = []
         self._start_of_events = datetime.now(UTC) - timedelta(hours=1, minutes=10)
         self.settings = _settings(setting, changes)
@@ -94,6 +96,7 @@ class Stage:
         for producer in self._producers:
             producer.stop()
         self._keeper.close()
+        self._asking.shutdown()
 
     # --- processes ---------------------------------------------------------------------------------------------
 
@@ -191,8 +194,10 @@ class Stage:
 
     def lag(self) -> int:
         """Return how many records the agents that were started have not committed. Raises Unavailable."""
-        lags = (group_lag(self.broker.bootstrap, group_id([agent]), _SOURCES[agent]) for agent in self._agents)
-        return sum(sum(lag.values()) for lag in lags)
+        return sum(self._asking.map(self._lag_of, sorted(self._agents)))
+
+    def _lag_of(self, agent: str) -> int:
+        return sum(group_lag(self.broker.bootstrap, group_id([agent]), _SOURCES[agent]).values())
 
     def wait_lag(self, at_most: int, timeout_s: float) -> float:
         """Return how long it took until the agents were at most this far behind. Raises Unavailable."""

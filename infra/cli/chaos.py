@@ -102,7 +102,8 @@ def run_command(
                 bar.update(task, completed=1.0, last="")
                 write_result(result, folder)
                 results.append(result)
-                bar.console.print("\n".join((_line(result), *_reasons(result))), markup=False, highlight=False)
+                lines = "\n".join((_line(result), *_reasons(result)))
+                bar.console.print(lines, markup=False, highlight=False, soft_wrap=True)
         emit(results, _table(results, folder), output)
         if any(not result.kept and not result.skipped for result in results):
             raise typer.Exit(EXIT_FAILED)

@@ -13,7 +13,7 @@ from infra.chaos.run import Options, run_goal
 from tests.integration.brokers import kafka_broker
 
 CHEAP_ENCODER = ("tests.chaos.cheap_encoder",)
-PlayGoal = Callable[[str], GoalResult]
+PlayGoal = Callable[..., GoalResult]
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,8 @@ def chaos_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerPro
 def play(chaos_broker: BrokerProcess, tmp_path: Path) -> PlayGoal:
     """Play the short form of a goal with seed 7 and return what was found."""
 
-    def play_goal(name: str) -> GoalResult:
-        options = Options(load_settings(), tmp_path, 7, short=True, encoder=CHEAP_ENCODER)
+    def play_goal(name: str, encoder: tuple[str, ...] = CHEAP_ENCODER) -> GoalResult:
+        options = Options(load_settings(), tmp_path, 7, short=True, encoder=encoder)
         (goal,) = named([name])
         return run_goal(goal, "kafka", options, chaos_broker)
 

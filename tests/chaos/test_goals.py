@@ -58,3 +58,11 @@ def test_a_full_disk_makes_the_workers_wait_and_loses_nothing(play: PlayGoal) ->
 
 def test_counting_goes_on_without_redis_and_reads_never_hang(play: PlayGoal) -> None:
     kept(play("G10"))
+
+
+def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(play: PlayGoal) -> None:
+    result = play("G16", ("tests.chaos.gateway_process",))
+    # Whether goodput and memory hold is a matter of the machine; the full form on a quiet one decides it.
+    assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), result.examples
+    assert result.figures["calls_accepted"] > 0
+    assert result.figures["calls_refused"] + result.figures["calls_not_begun"] > 0, "that was no overload"

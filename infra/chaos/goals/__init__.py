@@ -12,6 +12,7 @@ from infra.chaos.goals import (
     g07_disorder,
     g09_disk_full,
     g10_redis_down,
+    g16_overload,
 )
 
 GOALS: tuple[Goal, ...] = (
@@ -24,6 +25,7 @@ GOALS: tuple[Goal, ...] = (
     g07_disorder.GOAL,
     g09_disk_full.GOAL,
     g10_redis_down.GOAL,
+    g16_overload.GOAL,
 )
 
 

@@ -16,7 +16,7 @@ _SHARE = 0.5
 
 
 def play(play: Play) -> Outcome:
-    storm_s, every_s, rate = play.pick(180, 16), play.pick(10, 8), play.pick(120, 60)
+    storm_s, every_s, rate = play.pick(180, 14), play.pick(10, 7), play.pick(120, 60)
     with play.stage() as stage:
         stage.encoder()
         stage.workers()
@@ -40,7 +40,7 @@ def play(play: Play) -> Outcome:
         watch.stop()
         producer.wait(600)
         verdict, _ = stage.settle(ledger.model(), 180)
-        shares = watch.shares(play.pick(int(WINDOW_S), 16))
+        shares = watch.shares(play.pick(int(WINDOW_S), 14))
         broken = tuple(
             f"window {number}: {share:.0%} of what was sent was handled, promised {_SHARE:.0%}"
             for number, share in enumerate(shares)
