@@ -49,6 +49,7 @@ class Places:
     postgres: str  # SQLAlchemy URL
     redis: str
     minio: str
+    keys: Path  # the folder of the volumes `keys` and `public-keys`
     api: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
 
 
@@ -75,9 +76,19 @@ def settings_of(service: str, places: Places, secrets: Path, home: Path) -> dict
 
 def _replaced(text: str, places: Places) -> str:
     text = text.replace("kafka-1:9092,kafka-2:9092,kafka-3:9092", places.kafka)
+    text = text.replace("/var/lib/riverlight-", f"{places.keys}/")
     for name, place in (("redis:6379", places.redis), ("minio:9000", places.minio), ("serve:8080", places.api)):
         text = text.replace(name, place)
     return text
+
+
+def make_keys(places: Places, settings: Mapping[str, str]) -> None:
+    """Do what the service `keys` does."""
+    for volume in services()["keys"]["volumes"]:
+        Path(_replaced(volume.split(":")[1], places)).mkdir(parents=True)
+    [script] = services()["keys"]["command"]
+    environment = {**os.environ, **settings, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-euc", _replaced(script, places)], env=environment, check=True, timeout=60)
 
 
 class Process:
@@ -98,7 +109,7 @@ class Process:
         self._command = [*RIVERLIGHT, *command]
         self.popen = self._start()
 
-    def wait_until_ready(self, within_s: float = 200, restarts: int = 2) -> None:
+    def wait_until_ready(self, within_s: float = 280, restarts: int = 2) -> None:
         """Wait for the process; one that ends is started again, as `restart: unless-stopped` does."""
         deadline = time.monotonic() + within_s
         while not self._ready():

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from core.access.credentials import credentials
+from core.access.roles import Role
+from core.clock import SystemClock
+from core.settings import AuthSettings, Settings
 from infra.demo.platform import Platform, event, wait_until
 from monitoring.canary import canary_image
 from tests.integration.compose_system import (
     RIVERLIGHT,
     Places,
     Process,
+    make_keys,
     make_secrets,
     restrict,
     s3_stand_in,
@@ -27,7 +32,7 @@ from tests.integration.compose_system import (
 from tests.postgres import postgres_server, postgres_url  # noqa: F401
 from tests.redis_server import RedisUnavailable, running_redis
 
-pytestmark = [pytest.mark.integration, pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WITHIN_S = 60.0
 
@@ -61,12 +66,16 @@ def apart(
     with s3_stand_in() as (minio, objects):
         try:
             restrict(server, (secrets / "redis_users").read_text(encoding="utf-8"))
-            places = Places(kafka_bootstrap, postgres_server(), server.url, minio)
+            places = Places(kafka_bootstrap, postgres_server(), server.url, minio, keys=folder / "volumes")
             _apply_topics(settings_of("topics", places, secrets, folder / "topics"))
-            for service in ("serve", "worker-content", "worker-behaviour", "canary"):
-                settings = settings_of(service, places, secrets, folder / service)
-                processes[service] = Process(service, settings, folder / f"{service}.log", places.api)
-                processes[service].wait_until_ready()  # one by one: Ray gives up when it starts among others
+            make_keys(places, settings_of("keys", places, secrets, folder / "keys-home"))
+            # serve alone first: Ray gives up when it has to start among others on few processors
+            for services in (("serve",), ("worker-content", "worker-behaviour", "canary")):
+                for service in services:
+                    settings = settings_of(service, places, secrets, folder / service)
+                    processes[service] = Process(service, settings, folder / f"{service}.log", places.api)
+                for service in services:
+                    processes[service].wait_until_ready()
             yield Apart(places, processes, objects, folder)
         finally:
             for process in processes.values():
@@ -84,7 +93,9 @@ def _apply_topics(settings: dict[str, str]) -> None:
 
 
 async def test_an_upload_is_found_and_a_click_counted_when_every_process_has_a_home_of_its_own(apart: Apart) -> None:
-    platform = Platform(f"http://{apart.places.api}")
+    settings = Settings(auth=AuthSettings(mode="tokens", keys=apart.places.keys / "keys"))
+    tokens = credentials(settings, SystemClock(), subject="tester", roles=(Role.producer, Role.reader))
+    platform = Platform(f"http://{apart.places.api}", credentials=tokens)
     try:
         item = f"apart-{time.time_ns()}"
         media = await platform.upload_media("picture.png", canary_image(1))
@@ -111,6 +122,7 @@ async def test_an_upload_is_found_and_a_click_counted_when_every_process_has_a_h
         await wait_until(gone, what="the upload gone", timeout_s=WITHIN_S)
     finally:
         await platform.close()
+    assert sorted(file.name for file in (apart.places.keys / "public-keys").iterdir()) == ["jwks.json"]
     assert any(path.startswith("/riverlight/media/sha256/") and media in path for path in apart.objects)
     assert await asyncio.to_thread(_state, apart.places.postgres, item) == "deleted"
     assert not list(apart.homes.glob("*/catalogue.db")), "the catalogue is PostgreSQL's"
