@@ -110,6 +110,7 @@ def _limits(serving: ServingSettings) -> dict[str, Any]:
         "health_check_timeout_s": 15.0,  # two busy cores: a late answer is not a dead replica
         "graceful_shutdown_timeout_s": 10.0,
         "graceful_shutdown_wait_loop_s": 0.5,
+        "logging_config": {"enable_access_log": False},  # it would write down paths, and ids of people are in them
     }
 
 

@@ -45,6 +45,7 @@ def create_api(deps: GatewayDeps) -> FastAPI:
             max_upload_bytes=deps.http.max_upload_bytes,
             max_ongoing=deps.serving.max_ongoing_requests,
             max_queued=deps.serving.max_queued_requests,
+            max_receiving=deps.serving.max_receiving_requests,
         ),
         recorder=deps.recorder,
         tracer=deps.tracer,

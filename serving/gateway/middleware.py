@@ -1,12 +1,15 @@
 """What happens around every request, as pure ASGI: no answer, errors included, leaves without it.
 
 Outside in: a trace id, `Server-Timing`, security headers and metrics; then the entrance (401, 403, 404, 405, 429); then
-a place in the queue or 429; then a deadline or 504; then a body that is counted as it streams in, or 413.
+a place in the queue or 429; then a deadline or 504 (408 when it is the body that did not arrive); then a body that is
+counted as it streams in, or 413. A request that waits for its client gives its place to others meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +29,7 @@ _log = structlog.get_logger(__name__)
 
 MULTIPART_OVERHEAD_BYTES = 64 * 1024  # boundaries, part headers and the form fields beside the file
 _UPLOAD_PATHS = frozenset({"/v1/media", "/v1/search/images"})
+_PROMPT_S = 0.02  # a client that sends on within this keeps its place
 _WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 _ALWAYS_ANSWERED = frozenset({"/livez", "/readyz", "/metrics"})  # what watches an overloaded gateway is not shed
 _SECURITY_HEADERS = {
@@ -45,6 +49,7 @@ class RequestLimits:
     max_upload_bytes: int
     max_ongoing: int
     max_queued: int
+    max_receiving: int
 
     def body_bytes(self, path: str, content_type: str) -> int:
         """Return the largest body for a path: media only where media is expected, and only as multipart."""
@@ -65,7 +70,7 @@ class GatewayMiddleware:
         self._limits = limits
         self._recorder = recorder
         self._waiting = 0
-        self._slots = asyncio.Semaphore(limits.max_ongoing)
+        self._places = _Places(limits.max_ongoing, limits.max_receiving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +91,7 @@ class GatewayMiddleware:
         try:
             problem = await self._admit(scope, receive, answer)
         except Exception as error:  # nothing may leave without being a problem document
-            _log.error("request_failed", path=scope["path"], trace_id=exchange.trace_id, exc_info=error)
+            _log.error("request_failed", route=_route_of(scope), trace_id=exchange.trace_id, exc_info=error)
             problem = problem_of(error)
         if problem is not None and not answer.started:
             await answer.send_problem(problem)
@@ -113,65 +118,142 @@ class GatewayMiddleware:
             return problem_of(error)
         if scope["path"] in _ALWAYS_ANSWERED:
             return await self._answer(scope, receive, answer)
-        if self._slots.locked() and self._waiting >= self._limits.max_queued:
+        if self._places.slots.locked() and self._waiting >= self._limits.max_queued:
             return self._shed(scope)
         self._waiting += 1
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                await self._slots.acquire()
+                place = await self._places.take()
         except TimeoutError:
             return self._shed(scope)
         finally:
             self._waiting -= 1
         try:
-            return await self._answer(scope, receive, answer)
+            return await self._answer(scope, receive, answer, place)
         finally:
-            self._slots.release()
+            place.leave()
 
     def _shed(self, scope: Scope) -> Problem:
         # The request has not been routed yet, so its label is one of the few paths that are expensive, or "other".
         self._recorder.count(REQUESTS_SHED, route=scope["path"] if scope["path"] in _UPLOAD_PATHS else "other")
         return problem_of(Overloaded("too many requests are waiting; send this one again later", retry_after_s=1.0))
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> Problem | None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, answer: "_Answer", place: "_Place | None" = None
+    ) -> Problem | None:
         limit = self._limits.body_bytes(scope["path"], Headers(scope=scope).get("content-type", ""))
-        body = _CountedBody(receive, limit)
-        answer.hold = lambda: body.too_large
+        body = _CountedBody(receive, limit, place)
+        answer.hold = lambda: body.problem is not None
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 await self._app(scope, body, answer)
-        except _BodyTooLarge:
+        except _BodyGivenUp:
             pass
         except TimeoutError:
+            if body.slow:
+                answer.close_connection = True
+                return Problem(408, "slow-request", f"the body did not arrive within {self._limits.timeout_s:g} s")
             return problem_of(TimeoutError(f"no answer within {self._limits.timeout_s:g} s; nothing is promised"))
-        if body.too_large:  # whatever the application made of the cut-off body, this is the answer
+        if body.problem is not None:  # whatever the application made of the cut-off body, this is the answer
             answer.close_connection = True
-            return problem_of(TooLarge(f"the body is larger than the {limit} bytes allowed here"))
+            return problem_of(body.problem)
         return None
 
 
-class _BodyTooLarge(Exception):
+class _Places:
+    """The places of requests that are worked on, and the number of those that have stepped aside."""
+
+    def __init__(self, number: int, max_aside: int) -> None:
+        self.slots = asyncio.Semaphore(number)
+        self._max_aside = max_aside
+        self._aside = 0
+
+    async def take(self) -> "_Place":
+        await self.slots.acquire()
+        return _Place(self)
+
+    @contextmanager
+    def stepping_aside(self) -> Iterator[None]:
+        """Count one more aside while the block runs. Raises Overloaded when there are too many already."""
+        if self._aside >= self._max_aside:
+            raise Overloaded("too many requests are waiting for the rest of their bodies", retry_after_s=1.0)
+        self._aside += 1
+        try:
+            yield
+        finally:
+            self._aside -= 1
+
+
+class _Place:
+    """One request's place. Who waits for a client does no work, and must not keep others from it."""
+
+    def __init__(self, places: _Places) -> None:
+        self._places = places
+        self._held = True
+
+    def leave(self) -> None:
+        if self._held:
+            self._held = False
+            self._places.slots.release()
+
+    async def aside(self, waiting: "asyncio.Task[Message]") -> None:
+        """Leave the place until the task is done. Raises Overloaded when too many have done so already."""
+        with self._places.stepping_aside():
+            self.leave()
+            await asyncio.wait({waiting})
+        await self._places.slots.acquire()
+        self._held = True
+
+
+class _BodyGivenUp(Exception):
     pass
 
 
 class _CountedBody:
     """Receives a body and counts what really arrives: `Content-Length` can lie or be absent."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, place: _Place | None) -> None:
         self._receive = receive
-        self._left = limit
-        self.too_large = False
+        self._limit = limit
+        self._place = place
+        self._received = 0
+        self.complete = False
+        self.slow = False  # the deadline came while the client was being waited for
+        self.problem: Exception | None = None
 
     async def __call__(self) -> Message:
-        if self.too_large:
-            raise _BodyTooLarge
-        message = await self._receive()
+        if self.problem is not None:
+            raise _BodyGivenUp
+        if self.complete:  # the application waits for the client to go away
+            return await self._receive()
+        message = await self._next()
         if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                self.too_large = True
-                raise _BodyTooLarge
+            self._received += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+            if self._received > self._limit:
+                self._give_up(TooLarge(f"the body is larger than the {self._limit} bytes allowed here"))
         return message
+
+    async def _next(self) -> Message:
+        if self._place is None:
+            return await self._receive()
+        waiting = asyncio.ensure_future(self._receive())
+        try:
+            await asyncio.wait({waiting}, timeout=_PROMPT_S)
+            if not waiting.done():
+                await self._place.aside(waiting)
+            return waiting.result()
+        except Overloaded as error:
+            self._give_up(error)
+        except asyncio.CancelledError:  # the deadline
+            self.slow = True
+            raise
+        finally:
+            waiting.cancel()
+
+    def _give_up(self, problem: Exception) -> NoReturn:
+        self.problem = problem
+        raise _BodyGivenUp
 
 
 class _Answer:

@@ -35,6 +35,7 @@ _CODES = {
     303: "sign-in",
     404: "not-found",
     405: "method-not-allowed",
+    408: "slow-request",
     413: "too-large",
     415: "unsupported-media",
     429: "overloaded",
@@ -128,7 +129,8 @@ def install_handlers(api: FastAPI) -> None:
         return problem_of(error).response(request.state.exchange.trace_id)
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("request_failed", path=request.url.path, trace_id=request.state.exchange.trace_id, exc_info=error)
+        route = getattr(request.scope.get("route"), "path", "unmatched")  # a path holds ids of people
+        _log.error("request_failed", route=route, trace_id=request.state.exchange.trace_id, exc_info=error)
         return await answer(request, error)
 
     api.add_exception_handler(errors.RiverlightError, _internal_or(answer, unexpected))
