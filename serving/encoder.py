@@ -107,7 +107,7 @@ class ImageEncoderService(EmbeddingService):
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._recorder, watched.host, watched.encoder_metrics_port)
         # Who may call what is part of the route: there is none without it.
-        self._routes: dict[tuple[str, str], tuple[Allowed, Callable[[Request], Coroutine[Any, Any, Response]]]] = {
+        self.routes: dict[tuple[str, str], tuple[Allowed, Callable[[Request], Coroutine[Any, Any, Response]]]] = {
             ("POST", "encode"): (_SERVICES, self._post_encode),
             ("POST", "encode-bytes"): (_SERVICES, self._post_encode_bytes),
             ("GET", "healthz"): (EVERYBODY, self._get_health),
@@ -169,7 +169,7 @@ class ImageEncoderService(EmbeddingService):
         self._metrics_port.close()
 
     def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
-        if hasattr(self, "_routes"):
+        if hasattr(self, "routes"):
             self.close()
 
     async def __call__(self, request: Request) -> Response:
@@ -181,7 +181,7 @@ class ImageEncoderService(EmbeddingService):
     async def _answer(self, request: Request, trace_id: str) -> Response:
         try:
             name = request.url.path.rstrip("/").rpartition("/")[2]
-            allowed, answer = self._routes.get((request.method, name), (_SERVICES, None))
+            allowed, answer = self.routes.get((request.method, name), (_SERVICES, None))
             if allowed is not EVERYBODY:
                 permit(self._door.identify(request.method, request.headers), allowed)
             if answer is None:
