@@ -1,4 +1,4 @@
-"""Where an index keeps its sealed segments: a folder of its own, gone with the index."""
+"""Folders that belong to whoever is using them: where an index keeps its sealed segments, gone with the index."""
 
 import fcntl
 import os
@@ -18,12 +18,10 @@ class SegmentFolder:
         """Without a `parent` it is among the system's temporary files."""
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock = os.open(self.path, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_abandoned(parent, _PREFIX)
+        self.path, lock = claim_folder(parent, _PREFIX)
         self._numbers = count(1)
-        weakref.finalize(self, _remove, self.path, self._lock)
+        weakref.finalize(self, _remove, self.path, lock)
 
     def ready(self) -> Path:
         """Return the folder, made again when somebody removed it: what was in it is still open."""
@@ -35,13 +33,21 @@ class SegmentFolder:
         return f"segment-{next(self._numbers)}"
 
 
-def _remove(path: Path, lock: int) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    os.close(lock)
+def claim_folder(parent: Path | None, prefix: str) -> tuple[Path, int]:
+    """Make a folder that is in use for as long as the file descriptor, returned with it, is open.
+
+    It gets its prefix, by which others look for abandoned ones, only once it is locked.
+    """
+    unlocked = Path(tempfile.mkdtemp(prefix=".claimed-", dir=parent))
+    handle = os.open(unlocked, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    path = unlocked.rename(unlocked.with_name(prefix + unlocked.name.removeprefix(".claimed-")))
+    return path, handle
 
 
-def _remove_abandoned(parent: Path) -> None:
-    for path in parent.glob(f"{_PREFIX}*"):
+def remove_abandoned(parent: Path, prefix: str) -> None:
+    """Remove the folders in `parent` whose names begin with `prefix` and that no living process has locked."""
+    for path in parent.glob(f"{prefix}*"):
         try:
             handle = os.open(path, os.O_RDONLY)
         except OSError:
@@ -53,3 +59,8 @@ def _remove_abandoned(parent: Path) -> None:
             pass  # somebody uses it
         finally:
             os.close(handle)
+
+
+def _remove(path: Path, lock: int) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(lock)

@@ -14,12 +14,12 @@ would write a gigabyte a minute otherwise. But two consecutive snapshots never s
 two copies that the snapshots use in turns, so damage to one leaves the snapshot before it whole.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,11 @@ from models.index.capture import Capture
 from models.index.codebook import Codebook
 from models.index.sealed import SealedSegment, seal
 from models.index.segment_files import SegmentFiles, link_or_copy, sha256_of
+from models.index.segment_folder import claim_folder, remove_abandoned
 from models.index.structures import Ivf
 
 FORMAT = 2
+_WRITING = ".writing-"
 _NAME = re.compile(r"^v(\d{1,18})$")
 
 
@@ -56,20 +58,20 @@ def write_snapshot(
     """Write the next `v<N>` into `folder`, leave the newest `keep` there, and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     existing = sorted(snapshots_in(folder), reverse=True)
-    number = existing[0][0] + 1 if existing else 1
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    temporary, lock = claim_folder(folder, _WRITING)
     try:
         body = _write(captured, codebook, label, temporary, [path for _, path in existing])
         (temporary / "manifest.json").write_text(json.dumps({"body": body, "sha256": _body_hash(body)}, indent=1))
         for path in temporary.iterdir():
             _flush(path)
         _flush(temporary)
-        path = folder / f"v{number}"
-        temporary.rename(path)
+        path = _publish(temporary, folder)
         _flush(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
     _prune(folder, keep)
     return path
 
@@ -196,11 +198,24 @@ def _by_hash(snapshot: Path) -> dict[str, Path]:
     return {recorded: snapshot / name for name, recorded in files.items() if (snapshot / name).is_file()}
 
 
+def _publish(temporary: Path, folder: Path) -> Path:
+    """Give a snapshot the next free number; another replica may take one at the same time."""
+    number = max((number for number, _ in snapshots_in(folder)), default=0)
+    while True:
+        number += 1
+        path = folder / f"v{number}"
+        try:
+            temporary.rename(path)
+            return path
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+
 def _prune(folder: Path, keep: int) -> None:
     for _, path in sorted(snapshots_in(folder), reverse=True)[keep:]:
         shutil.rmtree(path, ignore_errors=True)
-    for abandoned in folder.glob(".writing-*"):  # one writer per folder: another's half-written folder is a crash's
-        shutil.rmtree(abandoned, ignore_errors=True)
+    remove_abandoned(folder, _WRITING)
 
 
 def _body_hash(body: Mapping[str, Any]) -> str:

@@ -43,11 +43,13 @@ class AgainstTheOracle(RuleBasedStateMachine):
         super().__init__()
         self.settings = IndexSettings(kind="hnsw", train_at=4, hnsw_m=4, hnsw_ef_construction=16, snapshots_kept=2)
         self.live = LiveIndex(DIM, MODEL, self.settings, fresh_rows=4)
+        self.folder = TemporaryDirectory()
         self.oracle = DictIndex(DIM)
         self.given: list = []
 
     def teardown(self) -> None:
         self.live.close()
+        self.folder.cleanup()
 
     @rule(
         item=ITEMS,
@@ -105,10 +107,10 @@ class AgainstTheOracle(RuleBasedStateMachine):
     @rule()
     def save_and_load(self) -> None:
         before = self.live.state_hash()
-        with TemporaryDirectory() as folder:
-            self.live.save_snapshot(Path(folder), positions={0: 7}, epoch="e")
-            self.live.close()
-            loaded = load_snapshot(Path(folder), self.settings)
+        folder = Path(self.folder.name)
+        self.live.save_snapshot(folder, positions={0: 7}, epoch="e")
+        self.live.close()
+        loaded = load_snapshot(folder, self.settings)
         assert loaded is not None
         self.live = loaded.index
         assert self.live.state_hash() == before

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,26 @@ def test_the_newest_snapshots_are_kept_and_abandoned_ones_cleared(tmp_path: Path
     index.close()
     assert [path.name for path in paths] == ["v1", "v2", "v3", "v4"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["v3", "v4"]
+
+
+def test_two_replicas_that_save_into_one_folder_at_once_both_succeed(tmp_path: Path) -> None:
+    indexes = [filled(), filled(20)]
+    threads = [
+        threading.Thread(
+            target=lambda index=index: [index.save_snapshot(tmp_path, positions={0: 1}, epoch="e") for _ in range(5)]
+        )
+        for index in indexes
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v10", "v9"]
+    loaded = load_snapshot(tmp_path, SETTINGS)
+    assert loaded is not None and loaded.skipped == ()
+    assert loaded.index.state_hash() in {index.state_hash() for index in indexes}
+    for one in (*indexes, loaded.index):
+        one.close()
 
 
 def test_nothing_to_load_is_none(tmp_path: Path) -> None:
