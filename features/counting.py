@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.settings import FeatureSettings
-from features.interactions import SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, is_late, surface_of, to_us
+from features.interactions import SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, is_late, known_surface, to_us
 from features.schema import BUCKET_WIDTHS_US, DAY_US
 from features.seen_ids import digest
 from features.state import Delta, EntityKey, FeatureState, HourKey
@@ -129,17 +129,19 @@ def _gather(
             continue
         ids[key] = day
         hour_us = time_us - time_us % HOUR_US
-        entities: list[EntityKey] = [(_USER, data.user_id)]
+        entity = (_USER, data.user_id)
+        if time_us > newest_us.get(entity, -1):
+            newest_us[entity] = time_us
+        hours = [(_USER, data.user_id, hour_us), (SURFACE_ID, known_surface(data.surface), hour_us)]
         if data.item_id is not None:
-            entities.append((_ITEM, data.item_id))
-        for entity in entities:
+            entity = (_ITEM, data.item_id)
             if time_us > newest_us.get(entity, -1):
                 newest_us[entity] = time_us
-        entities.append((SURFACE_ID, surface_of(event)))
-        for view, name in entities:
-            held = counts.get((view, name, hour_us))
+            hours.append((_ITEM, data.item_id, hour_us))
+        for hour in hours:
+            held = counts.get(hour)
             if held is None:
-                counts[view, name, hour_us] = list(added)
+                counts[hour] = [*added]
             else:
                 held[0] += added[0]
                 held[1] += added[1]

@@ -26,8 +26,8 @@ from core.errors import ConfigurationError, Unavailable
 from core.settings import FeatureSettings
 from features.interactions import from_us
 from features.locks import file_lock
-from features.repo.batch_sqlite import STORE
 from features.repo.definitions import PROJECT, definitions
+from features.repo.packed_sqlite import STORE
 from features.schema import VIEWS, View
 from features.state import feature_folder
 from features.transforms.windows import Floats, Ints

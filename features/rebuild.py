@@ -17,6 +17,7 @@ from features.interactions import LocatedEvent, to_us
 from features.locks import hold_exclusive
 from features.schema import DAY_US
 from features.state import FeatureState, feature_folder
+from features.state_format import remove_foreign_runs
 from features.transforms.windows import oldest_starts_us
 
 _BATCH = 5_000
@@ -71,6 +72,7 @@ def rebuild(
         events = _count_archive(fresh, archive, settings, clock, {} if behind else fences, pushed)
         # The old state was closed in order, so it has no write-ahead log beside it that the new one would inherit.
         fresh.replace(path)
+        remove_foreign_runs(path)
     engine = FeatureEngine.open(home, settings, clock)
     try:
         return RebuildReport(events, engine.flush(), positions)

@@ -74,6 +74,11 @@ def open_database(path: Path) -> Format:
         opened = Format(db, path.parent / "ids", prefix)
         if version == 1:
             _ids_to_runs(opened)
+            # The rows that version 1 pushed are in a layout that is not read any more: all are pushed again.
+            db.execute(
+                "INSERT INTO dirty (view, entity, seq, newest_us) SELECT view, entity, 0, 0 FROM entities WHERE true"
+                " ON CONFLICT DO NOTHING"
+            )
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
@@ -88,6 +93,17 @@ def open_database(path: Path) -> Format:
         db.close()
         raise
     return opened
+
+
+def remove_foreign_runs(path: Path) -> None:
+    """Remove every run in the folder that is not of this state file: call it when no other state file is in use."""
+    opened = open_database(path)
+    try:
+        for file in opened.runs_folder.glob("*.ids"):
+            if not file.name.startswith(f"{opened.runs_prefix}-"):
+                file.unlink()
+    finally:
+        opened.connection.close()
 
 
 def _ids_to_runs(opened: Format) -> None:

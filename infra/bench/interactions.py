@@ -66,7 +66,7 @@ def run(options: BenchOptions) -> BenchResult:
     """
     sizes = {SINGLE: 300_000, FRAMED: 900_000, PLAIN: 30_000, RAW: 300_000}
     if options.quick:
-        sizes = {name: size // 15 for name, size in sizes.items()}
+        sizes = {name: size // 50 for name, size in sizes.items()}
     found: dict[str, list[_Drained]] = defaultdict(list)
     expected = Expected()
     home = options.folder / "interactions-home"
@@ -241,13 +241,13 @@ def _wait(process: "subprocess.Popen[bytes]", done: Callable[[], bool], every_s:
     before = time.perf_counter()
     while time.perf_counter() < deadline:
         if process.poll() is not None:
-            raise Unavailable(f"{process.args} ended with {process.returncode} in the middle; see its log")
+            raise Unavailable(f"{process.args!r} ended with {process.returncode} in the middle; see its log")
         now = time.perf_counter()
         if done():
             return before, time.perf_counter()
         before = now
         time.sleep(every_s)
-    raise Unavailable(f"{process.args} was not done within {TIMEOUT_S:g} s; see its log")
+    raise Unavailable(f"{process.args!r} was not done within {TIMEOUT_S:g} s; see its log")
 
 
 def _metric(port: int, name: str) -> float:
