@@ -173,6 +173,8 @@ class _OpenSpan:
 
     def set(self, attributes: Attributes) -> None:
         self._span.set_attributes(attributes)
+        if int(attributes.get("http.response.status_code", 0)) >= 500:  # a server's span is an error from here on
+            self._span.set_status(Status(StatusCode.ERROR))
 
     def rename(self, name: str) -> None:
         self._span.update_name(name)

@@ -63,6 +63,13 @@ def test_an_error_leaves_its_code_and_not_its_message(tracer, exporter):
     assert "anna" not in span.to_json()
 
 
+@pytest.mark.parametrize(("status", "ok"), [(200, True), (404, True), (500, False), (503, False)])
+def test_an_answer_that_is_our_failure_marks_its_span(tracer, exporter, status, ok):
+    with tracer.span("request", kind="server") as span:
+        span.set({"http.response.status_code": status})
+    assert exporter.get_finished_spans()[0].status.is_ok == ok
+
+
 def test_a_batch_is_the_first_traces_work_and_the_others_are_linked_to_it(tracer, exporter):
     with tracer.batch("process", [traceparent(1), traceparent(2), traceparent(1)]) as carried:
         with tracer.span("encode"):
