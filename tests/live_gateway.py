@@ -160,6 +160,7 @@ def live_gateway(
     *,
     min_score: float = 0.35,
     http: HttpSettings | None = None,
+    door: Door | None = None,
     embedding: EmbeddingService | None = None,
     tracer_of: Callable[[str], Tracer] = lambda process: NO_TRACING,
 ) -> Iterator[LiveGateway]:
@@ -220,7 +221,7 @@ def live_gateway(
         traces=traces,
         recorder=recorder,
         clock=clock,
-        door=Door(None),
+        door=door or Door(None),
         rates=None,
     )
     config = uvicorn.Config(create_api(deps), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
