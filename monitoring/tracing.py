@@ -255,6 +255,7 @@ class OpenTelemetryTracer(Tracer):
         return {HEADER: traceparent} if traceparent is not None else _NO_HEADERS
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         self._provider.shutdown()
 
     def _begin(
