@@ -143,10 +143,14 @@ class BatchConsumer(driver.Consumer):
         """Go back to the committed offsets; chunks delivered before are void."""
         await super().perform_seek()
         self._forget()
-        for tp in ensure_TPset(self.assignment()):
+        assigned = ensure_TPset(self.assignment())
+        uncommitted = [tp for tp in assigned if self._committed_offset[tp] is None]
+        begin = await self.earliest_offsets(*uncommitted) if uncommitted else {}
+        for tp in assigned:
             committed = self._committed_offset[tp]
-            if committed is not None:
-                self._next[tp] = self._settled[tp] = committed
+            # A partition without a commit is read from its beginning: were that not noted, a fetch that is dropped
+            # in `_fetch` would leave a gap that nobody sees.
+            self._next[tp] = self._settled[tp] = begin[tp] if committed is None else committed
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what was settled while it is still ours to commit, then let go."""

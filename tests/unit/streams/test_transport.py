@@ -180,6 +180,40 @@ async def test_records_of_an_assignment_that_is_gone_are_not_delivered():
     assert not consumer.owns(consumer.stamp)
 
 
+class MovedConsumer(Consumer):
+    """A consumer whose partitions are moved, and sought, while it waits for a fetch: what comes is of the old stamp."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self.moved = True
+        self._read_offset: dict[TP, int | None] = {}
+
+    async def seek_to_committed(self) -> dict[TP, int | None]:
+        self.broker.position = self.broker.committed or self.broker.offsets[0]
+        return {PLACE: self.broker.committed}
+
+    async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
+        return dict.fromkeys(partitions, self.broker.offsets[0])
+
+    def assignment(self) -> set[TP]:
+        return {PLACE}
+
+    async def _wait_next_records(self, timeout_s: float) -> Any:
+        if self.moved:
+            self.moved = False
+            self.app.consumer_generation_id += 1
+            await self.perform_seek()
+        return await super()._wait_next_records(timeout_s)
+
+
+@pytest.mark.parametrize("committed", [None, 10])
+async def test_a_fetch_that_is_dropped_right_after_the_seek_leaves_no_gap_also_before_the_first_commit(committed):
+    broker = Broker(range(7, 30))
+    broker.committed = committed
+    assert await drained(MovedConsumer(broker)) == list(range(committed or 7, 30))
+    assert broker.committed == 30
+
+
 async def test_an_app_cannot_have_two_agents_of_one_topic():
     transport = BatchTransport([], SimpleNamespace(), 100)
     one, other = Inbox(1, 1), Inbox(1, 1)
