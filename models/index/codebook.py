@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.settings import IndexSettings
+from models.index.vector_files import exact_neighbours
 
 faiss: Any = typed_faiss  # the stubs do not know the constructors' keyword arguments
 
 KINDS = ("ivf_flat", "ivf_sq8", "ivf_pq")
+Chunks = Callable[[], Iterable[NDArray[np.float16] | NDArray[np.float32]]]  # rows in order, `(m, dim)` at a time
+
 SAMPLE_PER_LIST = 40  # FAISS asks for 39; more moves the centres little and costs memory while training
 
 _SEED = 20260101
@@ -49,9 +52,14 @@ class Codebook:
         self.id = hashlib.sha256(self._centres.tobytes() + self._codes.tobytes()).hexdigest()[:16]
 
     @classmethod
-    def train(cls, sample: NDArray[np.float32], n_rows: int, settings: IndexSettings) -> "Codebook":
-        """Learn from `(m, dim)` rows drawn from an index of `n_rows`."""
-        dim = sample.shape[1]
+    def train(cls, chunks: Chunks, n_rows: int, dim: int, settings: IndexSettings) -> "Codebook":
+        """Learn from a sample of an index's `n_rows` vectors.
+
+        `chunks` goes through all of them each time it is called: the sample is drawn evenly, and what decides how far
+        to look is where the true neighbours of some rows are, among all.
+        """
+        numbers = _some_of(n_rows, max(1_024, SAMPLE_PER_LIST * lists_for(n_rows, settings)))
+        sample = _take(chunks, numbers, dim)
         lists = max(1, min(lists_for(n_rows, settings), len(sample)))
         clustering = faiss.Clustering(dim, lists)
         clustering.seed, clustering.niter, clustering.spherical = _SEED, _ITERATIONS, True
@@ -68,7 +76,7 @@ class Codebook:
             "centres": centres,
             "codes": _codes_of(kind, index, _parts(dim, settings)),
             "trained_rows": np.int64(n_rows),
-            "probe": np.int64(settings.ivf_probe or _probe_for(sample, coarse, settings.ivf_recall)),
+            "probe": np.int64(settings.ivf_probe or _probe_for(chunks, n_rows, coarse, settings.ivf_recall)),
         }
         return cls(kind, dim, arrays)
 
@@ -114,20 +122,6 @@ class Codebook:
         return int(self._centres.nbytes * 2 + self._codes.nbytes)
 
 
-def sample_of(
-    chunks: Callable[[], Iterable[NDArray[np.float16]]], n_rows: int, dim: int, wanted: int
-) -> NDArray[np.float32]:
-    """Return `(min(wanted, n_rows), dim)` rows drawn evenly from chunks of rows, in a repeatable way."""
-    chosen = np.sort(np.random.default_rng(_SEED).permutation(n_rows)[:wanted])
-    sample = np.empty((chosen.size, dim), dtype=np.float32)
-    before = filled = 0
-    for chunk in chunks():
-        here = chosen[np.searchsorted(chosen, before) : np.searchsorted(chosen, before + len(chunk))] - before
-        sample[filled : filled + here.size] = chunk[here]
-        before, filled = before + len(chunk), filled + here.size
-    return sample[:filled]
-
-
 def _index(kind: str, coarse: Any, dim: int, lists: int, parts: int) -> Any:
     metric = faiss.METRIC_INNER_PRODUCT
     if kind == "ivf_flat":
@@ -154,21 +148,36 @@ def _parts(dim: int, settings: IndexSettings) -> int:
     return next(size for size in range(min(settings.pq_m, dim), 0, -1) if dim % size == 0)
 
 
-def _probe_for(sample: NDArray[np.float32], coarse: Any, recall: float) -> int:
+def _some_of(n_rows: int, wanted: int) -> NDArray[np.int64]:
+    """Return `min(wanted, n_rows)` row numbers, ascending, drawn evenly and the same every time."""
+    return np.sort(np.random.default_rng(_SEED).permutation(n_rows)[:wanted])
+
+
+def _take(chunks: Chunks, numbers: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+    """Return the rows with the given numbers (ascending)."""
+    taken = np.empty((numbers.size, dim), dtype=np.float32)
+    before = filled = 0
+    for chunk in chunks():
+        here = numbers[np.searchsorted(numbers, before) : np.searchsorted(numbers, before + len(chunk))] - before
+        taken[filled : filled + here.size] = chunk[here]
+        before, filled = before + len(chunk), filled + here.size
+    return taken[:filled]
+
+
+def _probe_for(chunks: Chunks, n_rows: int, coarse: Any, recall: float) -> int:
     """Return in how many of the nearest clusters the given share of true neighbours lies.
 
-    Measured on the sample itself: some of its rows are queries, their neighbours among the others are found exactly,
-    and each neighbour's cluster has a place in the query's order of clusters. The whole index is denser than a sample,
-    its neighbours nearer, so this looks a little further than it must.
+    Some rows are queries. Their neighbours among all rows are found exactly (those in a sample would be further away,
+    and seem to need more), and each neighbour's cluster has a place in the query's order of clusters.
     """
-    lists = int(coarse.ntotal)
-    queries = np.random.default_rng(_SEED).permutation(len(sample))[:_PROBE_QUERIES]
-    exact = faiss.IndexFlatIP(sample.shape[1])
-    _, found = faiss.knn(sample[queries], sample, min(_NEIGHBOURS + 1, len(sample)), metric=exact.metric_type)
-    others = found != queries[:, None]
-    _, cluster = coarse.search(np.ascontiguousarray(sample[found.ravel()]), 1)
-    _, order = coarse.search(sample[queries], lists)
+    dim, lists = int(coarse.d), int(coarse.ntotal)
+    numbers = _some_of(n_rows, _PROBE_QUERIES)
+    queries = _take(chunks, numbers, dim)
+    found = exact_neighbours((chunk.astype(np.float32) for chunk in chunks()), queries, min(_NEIGHBOURS + 1, n_rows))
+    distinct, back = np.unique(found, return_inverse=True)
+    _, cluster = coarse.search(_take(chunks, distinct, dim), 1)
+    _, order = coarse.search(queries, lists)
     place = np.empty_like(order)
     np.put_along_axis(place, order, np.broadcast_to(np.arange(lists), order.shape), axis=1)
-    places = np.take_along_axis(place, cluster.reshape(found.shape), axis=1)[others]
+    places = np.take_along_axis(place, cluster[:, 0][back.reshape(found.shape)], axis=1)[found != numbers[:, None]]
     return int(np.quantile(places, recall, method="higher")) + 1 if places.size else 1

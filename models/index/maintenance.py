@@ -12,7 +12,7 @@ import numpy as np
 
 from core.settings import IndexSettings
 from models.index.codebook import KINDS as IVF_KINDS
-from models.index.codebook import SAMPLE_PER_LIST, Codebook, lists_for, sample_of
+from models.index.codebook import Codebook
 from models.index.sealed import SealedSegment, seal
 from models.index.segments import FreshSegment, Segment
 from models.index.structures import BuildCancelled, Ivf
@@ -107,15 +107,13 @@ class Maintenance:
     def _train(self, n_rows: int) -> None:
         parts = [part for part in self._index.capture().parts if isinstance(part[0], SealedSegment)]
         n_rows = sum(rows.size for _, rows in parts)
-        wanted = max(1_024, SAMPLE_PER_LIST * lists_for(n_rows, self._settings))
-        sample = sample_of(
-            lambda: (chunk.vectors for segment, rows in parts for chunk in segment.chunks(rows)),
-            n_rows,
-            self._index.dim,
-            wanted,
-        )
-        if len(sample):
-            self._index.codebook = Codebook.train(sample, n_rows, self._settings)
+        if n_rows:
+            self._index.codebook = Codebook.train(
+                lambda: (chunk.vectors for segment, rows in parts for chunk in segment.chunks(rows)),
+                n_rows,
+                self._index.dim,
+                self._settings,
+            )
 
     def _merge(self, run: tuple[Segment, ...]) -> None:
         parts = [(segment, np.flatnonzero(segment.alive[: segment.n_rows])) for segment in run]
