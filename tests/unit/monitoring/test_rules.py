@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def test_recorded_names_and_alert_names_are_given_once():
     names = [one.name for one in rules.RECORDINGS]
     assert len(set(names)) == len(names)
     assert len({alert.name for alert in ALERTS}) == len(ALERTS)
+
+
+def test_the_routes_that_have_a_time_are_routes_of_the_api():
+    paths = json.loads((RUNBOOKS.parent / "reference/openapi.json").read_text(encoding="utf-8"))["paths"]
+    assert set(objectives.ROUTE_WITHIN_S) <= set(paths)
 
 
 def test_a_bound_that_is_no_bucket_is_refused_instead_of_finding_nothing():
