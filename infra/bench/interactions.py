@@ -2,7 +2,8 @@
 
 Four consumers drain the same kind of events from one broker, in turns: the interactions agent of a real worker, an
 event a record and in frames; a Faust worker as the tutorial has it; and a bare client that only decodes. A rate is
-events over the time from the first one consumed until the group's committed offsets are the ends of the topic.
+events over the time from the first one consumed (for the worker: from when it may begin, already warm) until the
+group's committed offsets are the ends of the topic.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ TIMEOUT_S = 300.0
 _PLAIN_TOPIC = Topic("bench.plain-faust", key="user id", holds="interactions for the baseline")
 _RAW_TOPIC = Topic("bench.raw", key="user id", holds="interactions for the ceiling")
 _AGENT, _GROUP = "interactions", "riverlight-interactions"
+_PENDING = "riverlight_features_pending_rows"
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def run(options: BenchOptions) -> BenchResult:
         for number in range(1 if options.quick else options.repeats):
             for name, frame in ((SINGLE, 1), (FRAMED, FRAME)):
                 load = interactions(sizes[name], _seed(number, frame), expected)
-                _produce(broker.bootstrap, records(load, topics.INTERACTIONS, frame))
-                found[name].append(_ours(broker.bootstrap, home, sizes[name]))
+                outgoing = list(records(load, topics.INTERACTIONS, frame))
+                found[name].append(_ours(broker.bootstrap, home, sizes[name], outgoing))
                 options.report(_line(name, found[name][-1]))
             for name, topic, drain in ((PLAIN, _PLAIN_TOPIC, _plain), (RAW, _RAW_TOPIC, _raw)):
                 load = interactions(sizes[name], _seed(number, 0), Expected())
@@ -144,18 +146,31 @@ def _produce(bootstrap: str, outgoing: Iterable[OutgoingRecord]) -> None:
         publisher.close()
 
 
-def _ours(bootstrap: str, home: Path, events: int) -> _Drained:
-    """Drain with a worker as the supervisor starts it, then stop it once the online store is up to date."""
+def _ours(bootstrap: str, home: Path, events: int, outgoing: Sequence[OutgoingRecord]) -> _Drained:
+    """Drain with a worker as the supervisor starts it, and stop it once the online store is up to date.
+
+    The worker is warm, then stands still while the events are produced, so that neither its imports nor the producer
+    share the processors with the drain.
+    """
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     arguments = ["-m", "infra.entry.worker", "--agents", _AGENT, "--metrics-port", str(port), "--name", "bench"]
-    settings = {"RIVERLIGHT_HOME": str(home), "RIVERLIGHT_BROKER__BOOTSTRAP": bootstrap}
+    settings = {
+        "RIVERLIGHT_HOME": str(home),
+        "RIVERLIGHT_BROKER__BOOTSTRAP": bootstrap,
+        "RIVERLIGHT_STREAMS__SESSION_TIMEOUT_S": "60",
+    }
     with _process(arguments, settings, home / "worker.log") as process:
-        started, _ = _wait(process, lambda: _metric(port, "riverlight_stream_events_total") > 0, 0.02)
-        cpu = _cpu_s(process)
+        _wait(process, lambda: _metric(port, _PENDING) == 0 and _ready(port), 0.2)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            _produce(bootstrap, outgoing)
+            cpu, started = _cpu_s(process), time.perf_counter()
+        finally:
+            process.send_signal(signal.SIGCONT)
         _, ended = _wait(process, lambda: _lag(bootstrap, _GROUP, topics.INTERACTIONS.name) == 0, 0.1)
         spent = _cpu_s(process) - cpu
-        _, pushed = _wait(process, lambda: _metric(port, "riverlight_features_pending_rows") == 0, 0.1)
+        _, pushed = _wait(process, lambda: _metric(port, _PENDING) == 0, 0.1)
     return _Drained(events, ended - started, spent, pushed - ended)
 
 
@@ -259,6 +274,14 @@ def _metric(port: int, name: str) -> float:
         return -1.0
     values = [float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name]
     return sum(values) if values else -1.0
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _lag(bootstrap: str, group: str, topic: str) -> int:
