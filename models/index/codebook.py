@@ -28,6 +28,7 @@ _ITERATIONS = 10
 _PROBE_QUERIES = 256
 _NEIGHBOURS = 10
 _RETRAIN_GROWTH = 4
+_MEASURE_GROWTH = 1.5
 
 
 def lists_for(n_rows: int, settings: IndexSettings) -> int:
@@ -44,6 +45,7 @@ class Codebook:
         self.kind = kind
         self.dim = dim
         self.trained_rows = int(arrays["trained_rows"])
+        self.measured_rows = int(arrays["measured_rows"])
         self.probe = int(arrays["probe"])
         self._centres = arrays["centres"]
         self._codes = arrays["codes"]
@@ -76,9 +78,18 @@ class Codebook:
             "centres": centres,
             "codes": _codes_of(kind, index, _parts(dim, settings)),
             "trained_rows": np.int64(n_rows),
-            "probe": np.int64(settings.ivf_probe or _probe_for(chunks, n_rows, coarse, settings.ivf_recall)),
+            "measured_rows": np.int64(n_rows),
+            "probe": np.int64(settings.ivf_probe or lists),
         }
-        return cls(kind, dim, arrays)
+        codebook = cls(kind, dim, arrays)
+        codebook.measure(chunks, n_rows, settings)
+        return codebook
+
+    def measure(self, chunks: Chunks, n_rows: int, settings: IndexSettings) -> None:
+        """Find out again how many lists to search: as an index grows denser, neighbours are nearer, and fewer do."""
+        if not settings.ivf_probe:
+            self.probe = _probe_for(chunks, n_rows, self._coarse, settings.ivf_recall)
+        self.measured_rows = n_rows
 
     @property
     def lists(self) -> int:
@@ -90,12 +101,17 @@ class Codebook:
             "centres": self._centres,
             "codes": self._codes,
             "trained_rows": np.array(self.trained_rows),
+            "measured_rows": np.array(self.measured_rows),
             "probe": np.array(self.probe),
         }
 
     def outgrown(self, n_rows: int) -> bool:
         """Tell whether the index has grown so much that it deserves more clusters."""
         return n_rows >= _RETRAIN_GROWTH * self.trained_rows
+
+    def stale(self, n_rows: int) -> bool:
+        """Tell whether the index has grown so much that `measure` may find fewer lists to do."""
+        return n_rows >= _MEASURE_GROWTH * self.measured_rows
 
     def nearest(self, query: NDArray[np.float32], probe: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the similarities and numbers of the `probe` clusters nearest to a query, each `(1, probe)`."""

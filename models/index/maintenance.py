@@ -5,10 +5,11 @@ changes it afterwards.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.settings import IndexSettings
 from models.index.codebook import KINDS as IVF_KINDS
@@ -98,22 +99,28 @@ class Maintenance:
         if self._settings.kind in IVF_KINDS and (n_rows := _rows_to_learn_from(view, self._settings)):
             codebook = self._index.codebook
             if codebook is None or codebook.outgrown(n_rows):
-                self._train(n_rows)
+                self._learn(None)
+            elif codebook.stale(n_rows):
+                self._learn(codebook)
         run = plan(self._index.segments(), self._settings, self._index.codebook)
         if run:
             self._merge(run)
         return bool(run)
 
-    def _train(self, n_rows: int) -> None:
+    def _learn(self, codebook: Codebook | None) -> None:
+        """Train a codebook on what is sealed, or measure a given one again."""
         parts = [part for part in self._index.capture().parts if isinstance(part[0], SealedSegment)]
         n_rows = sum(rows.size for _, rows in parts)
-        if n_rows:
-            self._index.codebook = Codebook.train(
-                lambda: (chunk.vectors for segment, rows in parts for chunk in segment.chunks(rows)),
-                n_rows,
-                self._index.dim,
-                self._settings,
-            )
+        if not n_rows:
+            return
+
+        def chunks() -> Iterator[NDArray[np.float16]]:
+            return (chunk.vectors for segment, rows in parts for chunk in segment.chunks(rows))
+
+        if codebook is None:
+            self._index.codebook = Codebook.train(chunks, n_rows, self._index.dim, self._settings)
+        else:
+            codebook.measure(chunks, n_rows, self._settings)
 
     def _merge(self, run: tuple[Segment, ...]) -> None:
         parts = [(segment, np.flatnonzero(segment.alive[: segment.n_rows])) for segment in run]

@@ -76,3 +76,15 @@ def test_the_lists_searched_hold_the_share_of_true_neighbours_that_was_asked_for
     share = np.mean([np.isin(lists, near).mean() for lists, near in zip(cluster, searched, strict=True)])
     assert 0.87 <= share <= 0.93
     assert codebook.probe < codebook.lists / 2
+
+
+def test_fewer_lists_do_once_the_index_is_denser() -> None:
+    vectors = clustered_vectors(40_000, 32, seed=3)
+    sparse = vectors[::20]
+    codebook = Codebook.train(lambda: [sparse], len(sparse), 32, SETTINGS)
+    assert codebook.stale(len(vectors)) and not codebook.stale(len(sparse))
+    before = codebook.probe, codebook.id
+    codebook.measure(lambda: [vectors], len(vectors), SETTINGS)
+    assert codebook.probe < before[0]
+    assert codebook.id == before[1]
+    assert not codebook.stale(len(vectors))
