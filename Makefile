@@ -60,7 +60,7 @@ load: setup ## Put load on the running system at HOST, with thresholds (riverlig
 	@$(BIN)/locust -f tests/load/locustfile.py --headless --only-summary --host $(HOST) --users $(USERS) --spawn-rate 5 --run-time $(SECONDS)
 
 audit: setup ## Look for known weaknesses in the locked packages
-	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 references: setup ## Write the generated pages in docs/reference
 	@$(BIN)/riverlight docs

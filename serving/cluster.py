@@ -38,4 +38,5 @@ def _application(name: str, args: dict[str, str]) -> "Application":
         raise ConfigurationError(
             f"application {name}: unknown args {', '.join(sorted(unknown))}; there is node_resource"
         )
-    return build_app(settings, {name: resource for resource in args.values()})[name]
+    node_resources = {name: args["node_resource"]} if args else {}
+    return build_app(settings, node_resources)[name]
