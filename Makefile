@@ -27,8 +27,7 @@ $(STAMP): requirements.lock pyproject.toml infra/setup.sh
 demo: setup ## Start the system, play real images through it, show and report what happened
 	@$(BIN)/riverlight demo
 
-test: setup lint types ## Lint, type-check and run every test (CI runs this)
-	@$(PYTEST)
+test: setup lint types unit integration ## Lint, type-check and run every test (CI runs this)
 
 lint: setup ## Style, and imports that go downward only
 	@$(BIN)/ruff check .
@@ -43,7 +42,7 @@ types: setup ## Type-check the packages
 	@$(BIN)/mypy
 
 unit: setup ## The tests that start no processes
-	@$(PYTEST) -m "not integration"
+	@$(PYTEST) -m "not integration" --numprocesses auto --maxprocesses 4
 
 integration: setup ## The tests on real brokers, databases and Ray
 	@$(PYTEST) -m integration

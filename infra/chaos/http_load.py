@@ -41,14 +41,17 @@ class CollectorLoad:
         self.accepted: set[str] = set()
         self.uncertain: list[Batch] = []  # sent, and no answer came: they may have been taken
 
-    async def closed_loop(self, clients: int, seconds: float) -> Tally:
-        """Let each of some clients send as soon as it has its answer: what comes out is the capacity."""
+    async def closed_loop(self, clients: int, seconds: float, *, leave: int = 0) -> Tally:
+        """Let each of some clients send as soon as it has its answer: what comes out is the capacity.
+
+        Ends early when only `leave` batches are left.
+        """
         tally = Tally()
         end = time.monotonic() + seconds
 
         async def client() -> None:
             connection = _Connection(self._address)
-            while time.monotonic() < end and self._waiting:
+            while time.monotonic() < end and len(self._waiting) > leave:
                 await self._call(connection, self._waiting.popleft(), tally)
             connection.close()
 

@@ -103,7 +103,7 @@ def _specs(
         after=first,
         prepare=_once(prepare_data) if choice.local is None else _report_nothing,
         ready=http_ready(settings.http.host, settings.http.port),
-        start_timeout_s=120,
+        start_timeout_s=300,  # from a disk that is cold and slow, torch alone takes half a minute
         stop_grace_s=25,
     )
     # The content worker starts while the models load: an upload that comes before the encoder answers waits in the

@@ -64,5 +64,5 @@ def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(p
     result = play("G16", ("tests.chaos.gateway_process",))
     # Whether goodput and memory hold is a matter of the machine; the full form on a quiet one decides it.
     assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), result.examples
-    assert result.figures["calls_accepted"] > 0
+    assert result.figures["calls_accepted"] > 0, result.figures
     assert result.figures["calls_refused"] + result.figures["calls_not_begun"] > 0, "that was no overload"
