@@ -45,7 +45,8 @@ unit: setup ## The tests that start no processes
 	@$(PYTEST) -m "not integration" --numprocesses auto --maxprocesses 4
 
 integration: setup ## The tests on real brokers, databases and Ray
-	@$(PYTEST) -m integration
+	@$(PYTEST) -m "integration and not serve" --numprocesses 2 --dist loadfile
+	@$(PYTEST) -m serve
 
 chaos: setup ## Kill, freeze, poison and flood the system; prove that nothing is lost (long)
 	@$(BIN)/riverlight chaos run --all --seed $(SEED)

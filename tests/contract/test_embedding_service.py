@@ -154,8 +154,8 @@ def settings_at(home) -> Settings:
         fake,
         in_process,
         http,
-        pytest.param(over_handle, marks=pytest.mark.integration),
-        pytest.param(over_serve_http, marks=pytest.mark.integration),
+        pytest.param(over_handle, marks=[pytest.mark.integration, pytest.mark.serve]),
+        pytest.param(over_serve_http, marks=[pytest.mark.integration, pytest.mark.serve]),
     ]
 )
 async def offered(request, tmp_path) -> AsyncIterator[Offered]:
@@ -248,6 +248,7 @@ async def test_a_long_list_is_answered_whole(offered):
 
 
 @pytest.mark.integration
+@pytest.mark.serve
 async def test_another_application_of_the_cluster_reaches_the_encoder_through_its_handle(cluster):
     async with httpx.AsyncClient() as client:
         answer = await client.post(cluster.url + "/front", content=picture(), timeout=30)

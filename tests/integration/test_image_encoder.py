@@ -8,7 +8,7 @@ from serving.encoder import ImageEncoderService
 from storage.objects import open_object_store
 from tests.unit.models.media.pictures import encoded, noise, quadrants, smooth
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.serve]
 
 
 async def test_a_picture_is_nearer_to_its_own_copy_than_to_another_picture(tmp_path):

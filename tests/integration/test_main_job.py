@@ -29,7 +29,7 @@ from monitoring.canary import canary_image
 from storage.log.producer import KafkaPublisher
 from tests.integration.brokers import kafka_libs
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.serve, pytest.mark.timeout(600)]
 
 TIMEOUT_S = 60.0
 

@@ -32,7 +32,7 @@ from tests.integration.compose_system import (
 from tests.postgres import postgres_server, postgres_url  # noqa: F401
 from tests.redis_server import RedisUnavailable, running_redis
 
-pytestmark = [pytest.mark.integration, pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.serve, pytest.mark.kafka, pytest.mark.timeout(600)]
 
 WITHIN_S = 60.0
 
