@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from infra.chaos.processes import Timeline
 from infra.chaos.result import Outcome
 from infra.chaos.stage import Stage
+
+Size = TypeVar("Size", int, float)
 
 
 class SetUp(Protocol):
@@ -26,7 +28,7 @@ class Play:
     timeline: Timeline
     progress: Callable[[float], None]  # 0..1
 
-    def pick(self, full: int, short: int) -> int:
+    def pick(self, full: Size, short: Size) -> Size:
         """Return the size for this form of the goal."""
         return short if self.short else full
 

@@ -21,7 +21,7 @@ while seen < events:
     if messages and not started:
         started, cpu = time.perf_counter(), time.process_time()
     for message in messages:
-        decoded = decode(message.value(), "interactions")  # type: ignore[assignment]
+        decoded = decode(message.value() or b"", "interactions")  # type: ignore[assignment]
     seen += len(messages)
 print(time.perf_counter() - started, time.process_time() - cpu)  # noqa: T201
 consumer.close()
