@@ -178,12 +178,15 @@ class VisualSearch:
         index = self._index.current
         fetch = min(_MAX_CANDIDATES, math.ceil((rules.k + 1) * self._settings.overfetch))
         while True:
+            changes = index.changes
             with exchange.stage("search"):
                 hits = await asyncio.to_thread(index.search, point.vector, fetch, where)
             if self._sampler is not None:
                 self._sampler.sample(point.vector, hits, fetch, where)
             with exchange.stage("rerank"):
-                reranked = rerank(hits, rules, index.get)
+                found = {hit.entry.item_id: hit.entry for hit in hits}
+                # Looking each of them up again is most of the work, and needed only if something was written meanwhile.
+                reranked = rerank(hits, rules, found.get if index.changes == changes else index.get)
             may_have_more = len(hits) == fetch and min(hit.score for hit in hits) >= rules.min_score
             if len(reranked.results) >= rules.k or not may_have_more or fetch >= _MAX_CANDIDATES:
                 return reranked

@@ -89,6 +89,7 @@ class LiveIndex:
         self._fresh = FreshSegment(fresh_rows, dim)
         self._view: tuple[Segment, ...] = (self._fresh,)
         self._items = 0
+        self._changes = 0
         self._folder = SegmentFolder(folder)
         self._in_memory = in_memory
         self._codebook: Codebook | None = None
@@ -142,6 +143,7 @@ class LiveIndex:
                 place[0].kill(place[1])
             else:
                 self._items += 1
+            self._changes += 1
             return True
 
     def remove(self, item_id: str, version: Version) -> bool:
@@ -159,7 +161,16 @@ class LiveIndex:
             if place is not None:
                 self._items -= 1
                 place[0].kill(place[1])
+            self._changes += 1
             return True
+
+    @property
+    def changes(self) -> int:
+        """How many writes took effect. While it stays the same, what a search found is what is there.
+
+        It is counted after the write can be seen and before the call that wrote returns.
+        """
+        return self._changes
 
     def get(self, item_id: str) -> IndexEntry | None:
         """Return the current entry of an item, hidden ones included, or None."""

@@ -1,9 +1,11 @@
 import asyncio
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
+from core.entries import Version
 from core.errors import Unavailable
 from core.ports import EncodeFailure
 from core.settings import SearchSettings
@@ -223,3 +225,35 @@ async def test_many_searches_at_once_all_get_their_own_answer(world):
     )
     assert [ids(answer) for answer in answers] == [[f"near-{n}"] for n in range(10)]
     assert len({answer["trace_id"] for answer in answers}) == 10
+
+
+@pytest.mark.parametrize("write", ["hidden", "removed"])
+async def test_what_is_written_between_the_search_and_the_answer_is_not_in_it(world, monkeypatch, write):
+    query = picture(1)
+    media = await world.store(query)
+    world.index("stays", picture(2), vector=near(vector_of(query), 0.9))
+    entry = world.index("goes", picture(3), vector=near(vector_of(query), 0.95, seed=1))
+    index = world.deps.index.current
+    search = index.search
+
+    def search_then_write(*arguments, **options):
+        hits = search(*arguments, **options)
+        later = Version(entry.version.time_us + 1, 0)
+        if write == "hidden":
+            assert index.apply(msgspec.structs.replace(entry, version=later, state="hidden"))
+        else:
+            assert index.remove("goes", later)
+        return hits
+
+    monkeypatch.setattr(index, "search", search_then_write)
+    assert ids(await world.search(media_id=media)) == ["stays"]
+
+
+async def test_nothing_is_looked_up_again_when_nothing_was_written_meanwhile(world, monkeypatch):
+    query = picture(1)
+    media = await world.store(query)
+    world.index("near", picture(2), vector=near(vector_of(query), 0.9))
+    looked_up = []
+    monkeypatch.setattr(world.deps.index.current, "get", looked_up.append)
+    assert ids(await world.search(media_id=media)) == ["near"]
+    assert looked_up == []
