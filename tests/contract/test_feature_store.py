@@ -8,31 +8,32 @@ import numpy as np
 import pytest
 
 from core.errors import ConfigurationError, Unavailable
-from core.settings import FeatureSettings
+from core.settings import FeatureSettings, load_settings
 from features.engine import FeatureEngine
 from features.interactions import to_us
 from features.online import OnlineStore
 from features.reader import FeatureReader
 from features.schema import AS_OF, ITEM_STATS, USER_STATS, WINDOW_FEATURES
-from tests.redis_server import RedisServer, RedisUnavailable, running_redis
+from infra.debian_packages import Program
+from infra.redis_server import RedisServer, find_redis, running_redis
 from tests.unit.features.interaction_factory import ManualClock, expected_features, interaction, located, random_events
 
 NOW = datetime(2026, 3, 10, 9, 30, tzinfo=UTC)
 OpenStore = Callable[[], OnlineStore]
 
 
-@pytest.fixture(scope="session")
-def redis_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    return request.config.rootpath / "var" / "cache" / "redis"
+@pytest.fixture(scope="module")
+def redis_program() -> Program:
+    try:
+        return find_redis(load_settings().home)
+    except ConfigurationError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
-def redis(redis_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    try:
-        with running_redis(redis_cache, tmp_path_factory.mktemp("redis")) as server:
-            yield server
-    except RedisUnavailable as error:
-        pytest.skip(str(error))
+def redis(redis_program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running_redis(redis_program, tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -176,13 +177,10 @@ def test_what_the_engine_counted_is_what_the_reader_finds(tmp_path: Path, settin
 
 
 def test_a_redis_that_is_down_is_unavailable_and_its_rows_come_when_it_is_back(
-    redis_cache: Path, tmp_path: Path
+    redis_program: Program, tmp_path: Path
 ) -> None:
-    try:
-        server = RedisServer(redis_cache, tmp_path)
-        server.start()
-    except RedisUnavailable as error:
-        pytest.skip(str(error))
+    server = RedisServer(redis_program, tmp_path)
+    server.start()
     settings = FeatureSettings(online_store="redis", redis_url=server.url)
     clock = ManualClock(NOW)
     engine = FeatureEngine.open(tmp_path, settings, clock)

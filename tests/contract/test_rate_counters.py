@@ -4,21 +4,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.errors import RateLimited
-from core.settings import RateSettings
+from core.errors import ConfigurationError, RateLimited
+from core.settings import RateSettings, load_settings
+from infra.redis_server import RedisServer, find_redis, running_redis
 from monitoring.catalogue import RATE_LIMIT_STORAGE_FAILURES
 from monitoring.recorder import Recorder
 from serving.gateway.rates import Kind, RateLimiter
-from tests.redis_server import RedisServer, RedisUnavailable, running_redis
 
 
 @pytest.fixture(scope="module")
-def redis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     try:
-        with running_redis(request.config.rootpath / "var" / "cache" / "redis", tmp_path_factory.mktemp("redis")) as it:
-            yield it
-    except RedisUnavailable as error:
+        program = find_redis(load_settings().home)
+    except ConfigurationError as error:
         pytest.skip(str(error))
+    with running_redis(program, tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -18,8 +18,8 @@ import redis
 import yaml
 
 from infra.ports import free_port
+from infra.redis_server import RedisServer
 from tests.contract.test_object_store import S3StandIn
-from tests.redis_server import RedisServer
 
 COMPOSE = Path(__file__).resolve().parents[2] / "infra" / "compose"
 RIVERLIGHT = [sys.executable, "-c", "from infra.cli.main import main; main()"]

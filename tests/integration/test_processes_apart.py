@@ -16,8 +16,10 @@ from sqlalchemy import create_engine, text
 from core.access.credentials import credentials
 from core.access.roles import Role
 from core.clock import SystemClock
-from core.settings import AuthSettings, Settings
+from core.errors import ConfigurationError
+from core.settings import AuthSettings, Settings, load_settings
 from infra.demo.platform import Platform, event, wait_until
+from infra.redis_server import find_redis, running_redis
 from monitoring.canary import canary_image
 from tests.integration.compose_system import (
     RIVERLIGHT,
@@ -30,7 +32,6 @@ from tests.integration.compose_system import (
     settings_of,
 )
 from tests.postgres import postgres_server, postgres_url  # noqa: F401
-from tests.redis_server import RedisUnavailable, running_redis
 
 pytestmark = [pytest.mark.integration, pytest.mark.serve, pytest.mark.kafka, pytest.mark.timeout(600)]
 
@@ -54,16 +55,13 @@ def apart(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apart]:
     folder = tmp_path_factory.mktemp("apart")
-    cache = tmp_path_factory.getbasetemp() / "redis"
-    (folder / "redis").mkdir()
     secrets = make_secrets(folder)
     try:
-        redis = running_redis(cache, folder / "redis")
-        server = redis.__enter__()
-    except RedisUnavailable as error:
+        program = find_redis(load_settings().home)
+    except ConfigurationError as error:
         pytest.skip(str(error))
     processes: dict[str, Process] = {}
-    with s3_stand_in() as (minio, objects):
+    with running_redis(program, folder / "redis") as server, s3_stand_in() as (minio, objects):
         try:
             restrict(server, (secrets / "redis_users").read_text(encoding="utf-8"))
             places = Places(kafka_bootstrap, postgres_server(), server.url, minio, keys=folder / "volumes")
@@ -81,7 +79,6 @@ def apart(
             for process in processes.values():
                 if process.popen.poll() is None:
                     process.stop()
-            redis.__exit__(None, None, None)
 
 
 def _apply_topics(settings: dict[str, str]) -> None:

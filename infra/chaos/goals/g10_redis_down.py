@@ -1,22 +1,18 @@
 """G10: the online feature store is down, then slow."""
 
 import contextlib
-import socket
-import subprocess
 import time
-from pathlib import Path
 
 from core.clock import SystemClock
-from core.errors import ConfigurationError, RiverlightError, Unavailable
-from core.settings import child_environment
+from core.errors import Unavailable
 from features.reader import FeatureReader
 from infra.chaos.goal import Goal, Play
 from infra.chaos.ledger import Plan
 from infra.chaos.proxy import Fault, FaultProxy
 from infra.chaos.result import Outcome
 from infra.chaos.stage import ARCHIVE, FEATURES, READY_S, Stage
-from infra.debian_packages import Program, fetch_program, find_program
 from infra.ports import free_port
+from infra.redis_server import RedisServer, find_redis
 
 READ_S = 2.5  # the time-out on Redis is 2 s
 CATCH_UP_S = 30.0
@@ -25,12 +21,11 @@ _SLOW_S = 2.5  # for each answer
 
 def play(play: Play) -> Outcome:
     down_s, slow_s, rate = play.pick(60, 4), play.pick(30, 5), play.pick(100, 60)
-    server: _Redis | None = None
     redis_port = free_port()
     with FaultProxy("127.0.0.1", redis_port) as proxy:
         features = {"online_store": "redis", "redis_url": f"127.0.0.1:{proxy.port}"}
         with play.stage(features=features) as stage:
-            server = _Redis(_program(stage.tools), stage.home / "redis", redis_port)
+            server = RedisServer(find_redis(stage.tools), stage.home / "redis", redis_port)
             try:
                 server.start()
                 return _outage(play, stage, server, proxy, down_s, slow_s, rate)
@@ -39,7 +34,7 @@ def play(play: Play) -> Outcome:
 
 
 def _outage(
-    play: Play, stage: Stage, server: "_Redis", proxy: FaultProxy, down_s: int, slow_s: int, rate: int
+    play: Play, stage: Stage, server: RedisServer, proxy: FaultProxy, down_s: int, slow_s: int, rate: int
 ) -> Outcome:
     stage.worker("behaviour", (FEATURES, ARCHIVE)).wait_ready(READY_S)
     ledger = stage.ledger(Plan(rate * (down_s + slow_s + 6), upload_share=0.0))
@@ -93,54 +88,6 @@ def _read_for(reader: FeatureReader, user: str, seconds: float) -> list[float]:
         took.append(time.monotonic() - begun)
         time.sleep(0.1)
     return took
-
-
-def _program(tools: Path) -> Program:
-    found = find_program("redis-server", tools)
-    if found is None:
-        try:
-            found = fetch_program("redis-server", tools)
-        except RiverlightError as error:
-            raise ConfigurationError(f"redis-server is not installed and cannot be fetched: {error}") from error
-    return found
-
-
-class _Redis:
-    """A real redis-server on loopback that keeps what it acknowledged, as it should be set up."""
-
-    def __init__(self, program: Program, folder: Path, port: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._command = [
-            str(program.path), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder),
-            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-        ]  # fmt: skip
-        self._environment = child_environment(**program.environment)
-        self._log = folder / "redis.log"
-        self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it has read its data. Raises Unavailable."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
-                    connection.sendall(b"PING\r\n")
-                    if connection.recv(16).startswith(b"+PONG"):
-                        return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        raise Unavailable(f"redis-server did not answer; see {self._log}")
-
-    def stop(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 GOAL = Goal(
