@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from core import topics
 from core.clock import SystemClock
 from core.entries import VERSION_HEADER, Version, decode_entry
-from core.errors import InvalidInput, Unavailable
+from core.errors import InvalidInput
 from core.events import split_record
 from core.settings import Settings
+from infra.chaos.index_api import IndexApi
 from infra.chaos.model import Entity, ItemState, Model, us
 from infra.chaos.verifier import Letter, Observed, Row
 from storage.catalogue import Catalogue, Item
@@ -129,16 +128,7 @@ def _entries(bootstrap: str, run: str) -> tuple[dict[str, ItemState], tuple[str,
 
 def _live_differences(url: str, run: str) -> tuple[str, ...]:
     """Ask the gateway to compare its index with one built from the log."""
-    try:
-        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-            for _ in range(120):  # the gateway answers after some seconds, done or not
-                answer = client.post("/v1/index/verify")
-                answer.raise_for_status()
-                found = answer.json()
-                if found["done"]:
-                    break
-    except httpx.HTTPError as error:
-        raise Unavailable(f"the gateway at {url} did not compare its index: {error!r}") from error
+    found = IndexApi(url).verify()
     differing = [*found["missing"], *found["extra"], *found["different"]]
     return tuple(sorted(item_id for item_id in differing if item_id.startswith(run)))
 

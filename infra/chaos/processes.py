@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -88,12 +89,24 @@ class Part:
             time.sleep(0.05)
         raise Unavailable(f"{self.name} was not ready within {timeout_s:g} s: {why}; {last_lines(self.log)}")
 
+    def why_unready(self) -> str:
+        """Return why it says that it is not ready; empty when it is."""
+        return (self._spec.ready() or "") if self.running else "it does not run"
+
     def kill(self) -> None:
         """SIGKILL, to the process alone, as the kernel's memory killer would."""
         with self._changing:
             child = self._child
             self._signal(signal.SIGKILL, "killed (SIGKILL)")
         _wait(child, 5.0)
+
+    def crash(self) -> None:
+        """SIGKILL, to it and to everything it started; it stays down until it is started again."""
+        with self._changing:
+            self.wanted = False
+            child, self._child = self._child, None
+            if child is not None:
+                self._timeline.add(f"{self.name} and {child.kill_tree() - 1} processes of it killed (SIGKILL)")
 
     def freeze(self) -> None:
         """SIGSTOP: it is there, holds what it holds, and does nothing."""
@@ -219,6 +232,34 @@ def _wait(child: Child | None, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while child is not None and child.returncode is None and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+class MemorySampler:
+    """Samples the memory of a part, and of everything it started, twice a second while the block runs."""
+
+    def __init__(self, part: Part) -> None:
+        self.samples: list[float] = []  # MB
+        self._part = part
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chaos-memory", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def growth_mb(self) -> float:
+        return rss_growth_mb(self.samples)
+
+    def _run(self) -> None:
+        while True:
+            self.samples.append(self._part.rss_mb())
+            if self._stop.wait(0.5):
+                return
 
 
 def rss_growth_mb(samples: Sequence[float]) -> float:

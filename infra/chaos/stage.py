@@ -36,6 +36,7 @@ from streams.app import group_id
 
 WORKER = "infra.entry.worker"
 SERVING = ("infra.entry.serve",)
+SLOW_SERVING = ("infra.chaos.slow_encoder",)  # the same, with an encoder that can be made slow
 UPLOADS = "index-upload"
 FEATURES = "interactions"
 ARCHIVE = "archive"
@@ -106,6 +107,11 @@ class Stage:
         return self._setting.encoder is not None
 
     @property
+    def on_ray_serve(self) -> bool:
+        """Whether the encoder and the gateway are the real ones, on Ray Serve."""
+        return self._setting.encoder == SERVING
+
+    @property
     def tools(self) -> Path:
         """The home folder of whoever runs this: where programs are kept that were fetched once."""
         return self._setting.settings.home
@@ -125,8 +131,8 @@ class Stage:
         """Name the real parts of this stage, for a result."""
         encoder: tuple[str, ...] = ()
         if self._setting.encoder is not None:
-            real = self._setting.encoder == SERVING
-            encoder = ("Ray Serve: image encoder, gateway with the live index" if real else "a stand-in encoder",)
+            real = "Ray Serve: image encoder, gateway with the live index"
+            encoder = (real if self.on_ray_serve else "a stand-in encoder",)
         agents = tuple(f"agent {agent} (worker process)" for agent in sorted(self._agents))
         return (*agents, *encoder)
 
@@ -139,15 +145,41 @@ class Stage:
             part.wait_ready(READY_S)
         return started
 
-    def encoder(self) -> Part | None:
-        """Start what embeds images and wait for it; None where uploads take no part."""
+    def encoder(self, *, can_be_slow: bool = False) -> Part | None:
+        """Start what embeds images and wait for it; None where uploads take no part.
+
+        `can_be_slow`: with an encoder that `infra.chaos.slow_encoder.Slowness` makes slow.
+        """
         if self._setting.encoder is None:
             return None
-        module, *arguments = self._setting.encoder
+        module, *arguments = SLOW_SERVING if can_be_slow and self.on_ray_serve else self._setting.encoder
         ready = http_ready(self.settings.http.host, self.settings.http.port)
         part = self.start("serve", [module, *arguments], ready)
         part.wait_ready(180)
         return part
+
+    def crash(self) -> None:
+        """Kill every process of the stage at once, the broker's included (SIGKILL)."""
+        for part in self.parts.values():
+            part.crash()
+        self.timeline.add("broker killed (SIGKILL)")
+        self.broker.kill()
+
+    def start_again(self, timeout_s: float) -> float:
+        """Start everything as `riverlight up` does, and return how long it took until all were ready.
+
+        Raises Unavailable when one was not within the time.
+        """
+        begun = time.monotonic()
+        self.broker.start()
+        late = [part for name, part in self.parts.items() if name == "behaviour" and "serve" in self.parts]
+        early = [part for part in self.parts.values() if part not in late]
+        for parts in (early, late):  # the models first: the behaviour worker would take the processor from them
+            for part in parts:
+                part.start()
+            for part in parts:
+                part.wait_ready(timeout_s)
+        return time.monotonic() - begun
 
     def start(self, name: str, module: Sequence[str], ready: Callable[[], str | None], **environment: str) -> Part:
         """Start `python -m module …` as a named part that is kept running."""
@@ -215,7 +247,7 @@ class Stage:
 
     def observe(self, model: Model) -> Observed:
         """Read every store that takes part."""
-        serving = self.http_url if self._setting.encoder == SERVING and "serve" in self.parts else None
+        serving = self.http_url if self.on_ray_serve and "serve" in self.parts else None
         stores = Stores(
             self.settings, UPLOADS in self._agents, FEATURES in self._agents, ARCHIVE in self._agents, serving
         )

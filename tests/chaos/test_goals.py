@@ -66,3 +66,9 @@ def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(p
     assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), result.examples
     assert result.figures["calls_accepted"] > 0, result.figures
     assert result.figures["calls_refused"] + result.figures["calls_not_begun"] > 0, "that was no overload"
+
+
+def test_a_damaged_snapshot_is_refused_and_the_one_before_gives_the_same_index(play: PlayGoal) -> None:
+    result = kept(play("G19"))
+    assert result.figures["damaged"] == result.figures["damaged_refused"] == 12
+    assert result.figures["writers_killed"] == 2

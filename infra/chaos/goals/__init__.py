@@ -13,6 +13,7 @@ from infra.chaos.goals import (
     g09_disk_full,
     g10_redis_down,
     g16_overload,
+    g19_damaged_snapshots,
 )
 
 GOALS: tuple[Goal, ...] = (
@@ -26,6 +27,7 @@ GOALS: tuple[Goal, ...] = (
     g09_disk_full.GOAL,
     g10_redis_down.GOAL,
     g16_overload.GOAL,
+    g19_damaged_snapshots.GOAL,
 )
 
 

@@ -1,7 +1,6 @@
 """G16: five times what the collector can take."""
 
 import asyncio
-import threading
 from dataclasses import replace
 
 from core.errors import ConfigurationError
@@ -9,7 +8,7 @@ from core.events import encode_frame
 from infra.chaos.goal import Goal, Play
 from infra.chaos.http_load import Batch, CollectorLoad, Tally
 from infra.chaos.ledger import Plan
-from infra.chaos.processes import Part, rss_growth_mb
+from infra.chaos.processes import MemorySampler
 from infra.chaos.result import Outcome
 from infra.chaos.stage import ARCHIVE, FEATURES, READY_S
 
@@ -49,7 +48,7 @@ def play(play: Play) -> Outcome:
             await load.settle()
             return capacity, pressed, recovered_s
 
-        with _Memory(gateway) as memory:
+        with MemorySampler(gateway) as memory:
             capacity, pressed, recovered_s = asyncio.run(overload())
         play.progress(0.7)
         accepted = tuple(
@@ -60,7 +59,7 @@ def play(play: Play) -> Outcome:
         model = replace(ledger, sent=accepted).model()
         verdict, _ = stage.settle(model, play.pick(300, 60))
         goodput = pressed.accepted_events / pressed.took_s / capacity
-        growth_mb = rss_growth_mb(memory.samples)
+        growth_mb = memory.growth_mb
         broken: tuple[str, ...] = ()
         if goodput < GOODPUT:
             broken += (f"goodput was {goodput:.0%} of capacity, promised {GOODPUT:.0%}",)
@@ -80,30 +79,6 @@ def play(play: Play) -> Outcome:
         }
         note = "the load comes from the same machine and takes part of its processors"
         return Outcome(len(model.events), verdict, recovered_s, broken, figures, stage.took_part(), (note,))
-
-
-class _Memory:
-    """Samples the memory of a part, and of everything it started, twice a second."""
-
-    def __init__(self, part: Part) -> None:
-        self.samples: list[float] = []
-        self._part = part
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos-memory", daemon=True)
-
-    def __enter__(self) -> "_Memory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            self.samples.append(self._part.rss_mb())
-            if self._stop.wait(0.5):
-                return
 
 
 GOAL = Goal(

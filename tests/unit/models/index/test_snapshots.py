@@ -11,6 +11,7 @@ import pytest
 from core.entries import IndexEntry, Version
 from core.errors import IntegrityError
 from core.settings import IndexSettings
+from infra.chaos.damage import damage
 from models.index import LiveIndex, load_snapshot
 from models.index.snapshot_files import FORMAT, _body_hash
 from tests.unit.models.index.entries import DIM, MODEL, clustered, entry
@@ -137,7 +138,7 @@ def test_a_damaged_snapshot_is_refused_and_the_one_before_with_the_log_gives_the
     whole, state = two_snapshots
     for name in ("v1", "v2"):
         shutil.copytree(whole / name, tmp_path / name)
-    victim = damage(tmp_path / "v2", random.Random(seed))
+    victim = damage(tmp_path / "v2", random.Random(seed)).file
     loaded = load_snapshot(tmp_path, TRAINED)
     assert loaded is not None
     assert loaded.path.name == "v1"
@@ -146,26 +147,6 @@ def test_a_damaged_snapshot_is_refused_and_the_one_before_with_the_log_gives_the
         loaded.index.apply(given)
     assert loaded.index.state_hash() == state
     loaded.index.close()
-
-
-def damage(snapshot: Path, rng: random.Random) -> Path:
-    """Change one file of a snapshot in one of the ways disks and people do; return which."""
-    victim = rng.choice(sorted(snapshot.iterdir()))
-    data = bytearray(victim.read_bytes())
-    match rng.choice(["flip", "flip", "truncate", "append", "remove", "empty"]):
-        case "flip":
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        case "truncate":
-            del data[rng.randrange(len(data)) :]
-        case "append":
-            data += b"\0"
-        case "empty":
-            data.clear()
-        case "remove":
-            victim.unlink()
-            return victim
-    victim.write_bytes(data)
-    return victim
 
 
 def test_snapshots_that_follow_each_other_share_no_file_but_every_other_one_does(tmp_path: Path) -> None:
