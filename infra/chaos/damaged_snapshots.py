@@ -33,7 +33,7 @@ from serving.served_index import ServedIndex
 #: Trained early, so that the snapshots have a structure and what it learnt; the follower saves nothing by itself.
 SETTINGS = IndexSettings(train_at=1_000, snapshot_interval_s=1e9)
 _OLDER, _NEWER = "v1", "v2"
-_UP_TO_DATE_S = 60.0
+_UP_TO_DATE_S = 30.0
 _KILLED_WITHIN_S = 0.4  # of the writer's first snapshot
 
 
@@ -67,6 +67,7 @@ class Trial(msgspec.Struct, frozen=True):
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     different: tuple[str, ...] = ()
+    failure: str = ""  # why the index could not be opened at all
 
     @property
     def number_wrong(self) -> int:
@@ -87,6 +88,9 @@ class _Replica:
             clock=SystemClock(),
         )
         self.follower.start()
+
+    def wait_ready(self) -> None:
+        """Wait until it has read the log to its end. Raises Unavailable."""
         self._until(lambda: self.follower.ready()[0])
 
     @property
@@ -117,6 +121,7 @@ def prepare(plan: TrialPlan, folder: Path) -> tuple[_Replica, int]:
     ).records
     publish(plan.bootstrap, entries[: plan.first])
     replica = _Replica(plan, folder)
+    replica.wait_ready()
     _save(replica, _OLDER)
     read = replica.read
     publish(plan.bootstrap, entries[plan.first :])
@@ -138,6 +143,7 @@ def try_once(plan: TrialPlan, whole: _Replica, between: int, folder: Path, what:
     begun = time.monotonic()
     replica = _Replica(plan, folder)
     try:
+        replica.wait_ready()
         took_s = time.monotonic() - begun
         ours, wanted = replica.served.current, whole.served.current
         found = ours.differences(wanted)
@@ -150,6 +156,8 @@ def try_once(plan: TrialPlan, whole: _Replica, between: int, folder: Path, what:
             extra=found.extra,
             different=found.different,
         )
+    except Unavailable as error:
+        return Trial(what, "none", round(time.monotonic() - begun, 3), equal=False, failure=str(error))
     finally:
         replica.close()
 

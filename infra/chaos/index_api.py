@@ -18,16 +18,17 @@ class IndexApi:
         """Return size, structure, model and place in the log."""
         return self._ask("GET", "/v1/index")
 
-    def wait_items(self, items: int, timeout_s: float) -> float:
-        """Return how long it took until the index held so many items."""
-        begun = time.monotonic()
-        seen = -1
-        while time.monotonic() - begun < timeout_s:
-            seen = int(self.describe()["items"])
-            if seen == items:
-                return time.monotonic() - begun
+    def entries_read(self) -> int:
+        """Return how many entries of the log have been read since the gateway started."""
+        return sum(self.describe()["log"]["entries"].values())
+
+    def wait_entries_read(self, entries: int, timeout_s: float) -> None:
+        """Wait until so many entries have been read."""
+        deadline = time.monotonic() + timeout_s
+        while (read := self.entries_read()) < entries:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the gateway has read {read} of {entries} index entries within {timeout_s:g} s")
             time.sleep(0.2)
-        raise Unavailable(f"after {timeout_s:g} s the index holds {seen} items, should be {items}")
 
     def verify(self) -> dict[str, Any]:
         """Have the index compared with one built from the log; return both hashes and the differences."""

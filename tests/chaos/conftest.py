@@ -13,6 +13,7 @@ from infra.chaos.run import Options, run_goal
 from tests.integration.brokers import kafka_broker
 
 CHEAP_ENCODER = ("tests.chaos.cheap_encoder",)
+GATEWAY = ("tests.chaos.gateway_process",)
 PlayGoal = Callable[..., GoalResult]
 
 

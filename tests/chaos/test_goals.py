@@ -3,7 +3,7 @@
 import pytest
 
 from infra.chaos.result import GoalResult
-from tests.chaos.conftest import PlayGoal
+from tests.chaos.conftest import GATEWAY, PlayGoal
 
 pytestmark = [pytest.mark.integration, pytest.mark.kafka]
 
@@ -61,11 +61,17 @@ def test_counting_goes_on_without_redis_and_reads_never_hang(play: PlayGoal) -> 
 
 
 def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(play: PlayGoal) -> None:
-    result = play("G16", ("tests.chaos.gateway_process",))
+    result = play("G16", GATEWAY)
     # Whether goodput and memory hold is a matter of the machine; the full form on a quiet one decides it.
     assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), result.examples
     assert result.figures["calls_accepted"] > 0, result.figures
     assert result.figures["calls_refused"] + result.figures["calls_not_begun"] > 0, "that was no overload"
+
+
+def test_a_cold_restart_gives_the_same_index_and_the_same_stores(play: PlayGoal) -> None:
+    result = kept(play("G18", GATEWAY))
+    assert result.figures["items"] > 3_500
+    assert 0 < result.figures["entries_read_after_the_start"] < result.figures["entries_in_the_log"] / 2
 
 
 def test_a_damaged_snapshot_is_refused_and_the_one_before_gives_the_same_index(play: PlayGoal) -> None:

@@ -13,6 +13,7 @@ from infra.chaos.goals import (
     g09_disk_full,
     g10_redis_down,
     g16_overload,
+    g18_cold_restart,
     g19_damaged_snapshots,
 )
 
@@ -27,6 +28,7 @@ GOALS: tuple[Goal, ...] = (
     g09_disk_full.GOAL,
     g10_redis_down.GOAL,
     g16_overload.GOAL,
+    g18_cold_restart.GOAL,
     g19_damaged_snapshots.GOAL,
 )
 

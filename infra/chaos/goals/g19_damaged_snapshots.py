@@ -52,7 +52,7 @@ def play(play: Play) -> Outcome:
         "writers_killed": len(trials[damaged:]),
         "snapshots_left_unfinished": sum("1 unfinished" in trial.what for trial in trials),
     }
-    if believed["none"] or any(trial.believed == "none" for trial in trials):
+    if any(trial.believed == "none" and not trial.failure for trial in trials):
         broken += ("the previous snapshot was not used: the index was built from the beginning of the log",)
     slowest = max((trial.read_s for trial in trials), default=None)
     parts = ("the gateway's index follower (a process)", "the log of index entries")
@@ -63,7 +63,9 @@ def _judge(trial: Trial, verdict: Verdict) -> None:
     for what, items in (("lost", trial.missing), ("unexpected", trial.extra), ("wrong", trial.different)):
         if items:
             verdict.add(what, f"{trial.what}: {', '.join(items[:_EXAMPLES])} (of {len(items)})", len(items))
-    if not trial.equal and not trial.number_wrong:
+    if trial.failure:
+        verdict.add("wrong", f"{trial.what}: the index could not be opened: {trial.failure}")
+    elif not trial.equal and not trial.number_wrong:
         verdict.add("wrong", f"{trial.what}: other removals are remembered")
 
 
