@@ -290,5 +290,5 @@ def _settings(setting: Setting, changes: dict[str, dict[str, Any]]) -> Settings:
     sections: dict[str, Any] = {"home": setting.folder.resolve(), "http": http, "broker": broker}
     sections["serving"] = ServingSettings(num_cpus=base.serving.num_cpus)
     for name, values in changes.items():
-        sections[name] = getattr(base, name).model_copy(update=values)
+        sections[name] = sections.get(name, getattr(base, name)).model_copy(update=values)
     return base.model_copy(update=sections)

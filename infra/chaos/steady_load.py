@@ -6,7 +6,8 @@ It runs in a thread of its own; what became of each call is known, and nothing i
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,6 +41,11 @@ class Answer:
     def good(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def why(self) -> str:
+        """What was called and what came, in few words; for counting."""
+        return f"{self.call.kind}: {self.status or self.error[:120]}"
+
 
 class SteadyLoad:
     """Begins `rate` calls a second until the block ends, then waits for the answers that are missing."""
@@ -48,6 +54,7 @@ class SteadyLoad:
         """`call` returns the call with a number, from 0 on."""
         self.answers: list[Answer] = []
         self.begun = 0  # calls
+        self.began = 0.0  # `time.monotonic()` when it did
         self._url = url
         self._call = call
         self._rate = rate
@@ -63,7 +70,7 @@ class SteadyLoad:
         self._thread.join()
 
     async def _run(self) -> None:
-        began = time.monotonic()
+        began = self.began = time.monotonic()
         running: set[asyncio.Task[None]] = set()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(ANSWER_S)) as session:
@@ -91,7 +98,27 @@ class SteadyLoad:
         self.answers.append(Answer(call, sent - began, took_s, status, retry_after, error))
 
 
-def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that at least this share (0..1) of the values does not exceed; 0 of none."""
+def disturbed_s(answers: Sequence[Answer], windows: Sequence[tuple[float, float]]) -> float:
+    """Return the longest time from the beginning of a window to the end of the last call in it that failed, or 0.
+
+    Args:
+        answers: those of one load.
+        windows: from when until when, in seconds since the load began; a call belongs to where it was begun.
+    """
+    failed = [one for one in answers if not one.good]
+    return max(
+        (one.at_s + one.took_s - since for since, until in windows for one in failed if since <= one.at_s < until),
+        default=0.0,
+    )
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return the smallest of the values that at least this percentage of them does not exceed; 0 of none."""
     ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, max(0, -(-int(share * 1000) * len(ranked) // 1000) - 1))] if ranked else 0.0
+    return ranked[max(1, -(-percent * len(ranked) // 100)) - 1] if ranked else 0.0
+
+
+def counted(answers: Sequence[Answer]) -> str:
+    """Return the failures among answers, the most frequent first, for a note."""
+    found = Counter(one.why for one in answers if not one.good)
+    return "; ".join(f"{count} {why}" for why, count in found.most_common(6)) or "none"

@@ -3,6 +3,7 @@
 import pytest
 
 from infra.chaos.result import GoalResult
+from infra.chaos.stage import SERVING
 from tests.chaos.conftest import GATEWAY, PlayGoal
 
 pytestmark = [pytest.mark.integration, pytest.mark.kafka]
@@ -58,6 +59,26 @@ def test_a_full_disk_makes_the_workers_wait_and_loses_nothing(play: PlayGoal) ->
 
 def test_counting_goes_on_without_redis_and_reads_never_hang(play: PlayGoal) -> None:
     kept(play("G10"))
+
+
+def test_a_slow_encoder_makes_uploads_wait_and_searches_be_refused(play: PlayGoal) -> None:
+    result = play("G11", GATEWAY)
+    # How quick answers are is a matter of the machine; the full form on a quiet one decides it.
+    assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), (
+        result.broken, result.examples, result.timeline,
+    )  # fmt: skip
+    assert result.figures["refused"] > 0, result.figures
+    assert result.figures["refusals_without_retry_after"] == result.figures["without_an_answer"] == 0, result.notes
+    assert result.figures["uploads_behind_at_least"] > 0
+
+
+@pytest.mark.serve
+def test_killed_replicas_fail_few_calls_and_lose_no_event(play: PlayGoal) -> None:
+    result = play("G12", SERVING)
+    # Two kills in twenty seconds: a call or two more or less decide about 99.5 %; the full form does it justice.
+    assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), result.examples
+    assert result.figures["kills"] == 2, result.broken
+    assert result.figures["success_share"] > 0.97, (result.figures, result.notes)
 
 
 def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(play: PlayGoal) -> None:
