@@ -10,12 +10,16 @@ from rich.console import Group
 
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
+from infra.cli.recommendation import evaluate_recommendation_command, train_recommendation_command
 
 if TYPE_CHECKING:
     from infra.clicked_pairs import ClickedPairs
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model and register it.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside its baseline.")
+
+train_app.command("recommendation")(train_recommendation_command)
+evaluate_app.command("recommendation")(evaluate_recommendation_command)
 
 
 @train_app.command("visual-search")

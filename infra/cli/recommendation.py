@@ -1,0 +1,162 @@
+"""`riverlight train recommendation` and `riverlight evaluate recommendation`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+
+from core.errors import InvalidInput
+from core.settings import load_settings
+from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console, to_plain
+
+
+class SearchMethod(StrEnum):
+    """How settings are chosen on the validation split."""
+
+    none = "none"
+    grid = "grid"
+    optuna = "optuna"
+
+
+class SplitProtocol(StrEnum):
+    """What is held out."""
+
+    last = "leave-last-out"
+    temporal = "temporal"
+
+
+InteractionsOption = Annotated[
+    Path | None,
+    typer.Option(help="CSV with columns user, item, value, timestamp (and kind). Default: the data set ml-100k."),
+]
+ItemsOption = Annotated[Path | None, typer.Option(help="CSV with item and any columns (title, tags by |, year …).")]
+UsersOption = Annotated[Path | None, typer.Option(help="CSV with user and any columns (age, country …).")]
+RelevantOption = Annotated[
+    float | None, typer.Option(help="Value from which an item is relevant. Default: 4 of 5, or 0.5 of 1.")
+]
+SearchOption = Annotated[
+    SearchMethod, typer.Option("--search", help="Choose settings on the validation split; never on the test.")
+]
+TrialsOption = Annotated[int, typer.Option(min=1, help="With --search optuna: settings tried for each model.")]
+
+
+def train_recommendation_command(
+    model: Annotated[str, typer.Option(help="Which model; a wrong name lists them.")] = "two-tower",
+    interactions: InteractionsOption = None,
+    items: ItemsOption = None,
+    users: UsersOption = None,
+    relevant_from: RelevantOption = None,
+    search: SearchOption = SearchMethod.none,
+    trials: TrialsOption = 20,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the model, as name=value (repeat for several).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights, manifest and card.")] = None,
+    promote: Annotated[bool, typer.Option("--promote", help="Make the result champion.")] = False,
+    output: OutputOption = OutputFormat.text,
+) -> None:
+    """Train a recommendation model, measure it beside WALS, and register it as `recommendation-<model>`.
+
+    docs/how-to/recommend.md
+
+    Example: `riverlight train recommendation --model two-tower --promote`
+    """
+    from models.recommendation.data import load_feedback
+    from models.recommendation.report import progress_bar
+    from models.recommendation.train import train_recommender
+    from models.registry.packaged import open_registry
+
+    with errors(), progress_bar(progress_console()) as report:
+        home = load_settings().home
+        settings = _settings(setting or [])
+        loaded = load_feedback(home, interactions=interactions, items=items, users=users, relevant_from=relevant_from)
+        trained = train_recommender(
+            model,
+            loaded,
+            out or home / "training" / f"recommendation-{model}",
+            command=f"riverlight train recommendation --model {model}"
+            + "".join(f" --set {pair}" for pair in setting or ()),
+            method=search.value,
+            trials=trials,
+            settings=settings,
+            report=report,
+        )
+        name = trained.manifest.model
+        version = open_registry(home).register(name, trained.folder, alias="champion" if promote else None)
+    figures = trained.manifest.metrics
+    lines = [f"Registered {version.label}."] + (
+        [] if promote else [f"To serve it: riverlight models promote {name} {version.version}"]
+    )
+    for who in ("model", "reference"):
+        values = figures[who]["values"]
+        lines.append(f"{figures[who]['name']}: HR@10 {values['hr@10']:.3f}, nDCG@10 {values['ndcg@10']:.3f}")
+    emit(
+        {"model": name, "version": version.version, "folder": version.folder, "metrics": figures},
+        "\n".join(lines),
+        output,
+    )
+
+
+def evaluate_recommendation_command(
+    interactions: InteractionsOption = None,
+    items: ItemsOption = None,
+    users: UsersOption = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="Which models (repeat for several). Default: the whole ladder.")
+    ] = None,
+    relevant_from: RelevantOption = None,
+    protocol: Annotated[
+        SplitProtocol, typer.Option(help="Hold out each user's last relevant item, or the last tenth of the time.")
+    ] = SplitProtocol.last,
+    search: SearchOption = SearchMethod.none,
+    trials: TrialsOption = 20,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Also print the last model's nDCG@10 by group of users.")
+    ] = False,
+    output: OutputOption = OutputFormat.text,
+) -> None:
+    """Run the ladder of recommendation models, from popularity to the full system, on your data or on ml-100k.
+
+    Writes the figures and a plot to `<home>/evaluate/recommendation`. docs/how-to/recommend.md
+
+    Example: `riverlight evaluate recommendation --interactions mine.csv --models popularity --models ease`
+    """
+    from models.recommendation.data import load_feedback
+    from models.recommendation.ladder import climb
+    from models.recommendation.report import group_tables, ladder_table, plot_ladder, progress_bar
+
+    with errors():
+        home = load_settings().home
+        loaded = load_feedback(home, interactions=interactions, items=items, users=users, relevant_from=relevant_from)
+        with progress_bar(progress_console()) as report:
+            ladder = climb(
+                loaded.feedback,
+                names=models or (),
+                protocol=protocol.value,
+                method=search.value,
+                trials=trials,
+                report=report,
+            )
+        folder = home / "evaluate" / "recommendation"
+        plot = plot_ladder(ladder, folder / f"{protocol.value}.png")
+        plain = {"data": loaded.source, "rule": loaded.rule, **ladder.as_dict(), "plot": plot}
+        (folder / f"{protocol.value}.json").write_text(json.dumps(to_plain(plain), indent=2) + "\n", encoding="utf-8")
+    tables = group_tables(ladder, ladder.rungs[-1].name) if groups else []
+    emit(plain, Group(ladder_table(ladder), *tables, f"\nFigures and plot: {folder}"), output)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """Read `name=value` pairs; values are JSON where they can be, else text."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidInput(f"--set takes name=value, got {pair!r}")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings

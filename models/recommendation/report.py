@@ -1,0 +1,91 @@
+"""Showing a ladder to a person: tables and a plot."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from models.recommendation.ladder import Ladder
+from models.recommendation.recommender import Report
+
+COLUMNS = {
+    "HR@10": "hr@10",
+    "nDCG@10": "ndcg@10",
+    "mAP@10": "map@10",
+    "covers": "coverage@10",
+    "novel": "novelty@10",
+    "alike": "similarity@10",
+}
+
+
+def ladder_table(ladder: Ladder) -> Table:
+    """Return a row a model: means, the interval of nDCG@10, its gain over the reference, seconds to fit."""
+    table = Table(
+        title=f"{ladder.protocol}: {ladder.users} users, {ladder.items} items, {ladder.train_pairs} relevant pairs",
+        caption=f"95 %: bootstrap interval of nDCG@10 over users. gain: of nDCG@10 over {ladder.reference}, * where the "
+        "paired interval excludes 0. alike: mean similarity within a list, low is diverse.",
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("model", no_wrap=True)
+    for column in (*COLUMNS, "95 %", "gain", "fit s"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rung in ladder.rungs:
+        mean, low, high = rung.gain["ndcg@10"]
+        gain = f"{mean:+.3f}{'*' if low > 0 or high < 0 else ' '}" if rung.name != ladder.reference else "– "
+        cells = [f"{rung.values[metric]:.3f}" if metric in rung.values else "–" for metric in COLUMNS.values()]
+        low, high = rung.intervals["ndcg@10"]
+        table.add_row(rung.name, *cells, f"{low:.3f}–{high:.3f}", gain, f"{rung.fit_s:.1f}")
+    return table
+
+
+def group_tables(ladder: Ladder, name: str) -> list[Table]:
+    """Return a table a column of the user table: nDCG@10 of one model by group."""
+    tables = []
+    for column, scores in ladder.rung(name).groups.items():
+        table = Table(title=f"{name}: nDCG@10 by {column}")
+        for title in (column, "users", "nDCG@10", "95 %"):
+            table.add_column(title, justify="left" if title == column else "right")
+        for score in scores:
+            table.add_row(score.group, str(score.users), f"{score.mean:.3f}", f"[{score.low:.3f}, {score.high:.3f}]")
+        tables.append(table)
+    return tables
+
+
+def plot_ladder(ladder: Ladder, path: Path) -> Path:
+    """Write a bar chart of nDCG@10 and HR@10 with intervals as PNG."""
+    from matplotlib.figure import Figure
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(9, 0.45 * len(ladder.rungs) + 1.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    names = [rung.name for rung in ladder.rungs]
+    for panel, metric, colour in zip(panels, ("ndcg@10", "hr@10"), ("#2a6fbb", "#4c9a6a"), strict=True):
+        means = [rung.values[metric] for rung in ladder.rungs]
+        lows = [mean - rung.intervals[metric][0] for mean, rung in zip(means, ladder.rungs, strict=True)]
+        highs = [rung.intervals[metric][1] - mean for mean, rung in zip(means, ladder.rungs, strict=True)]
+        panel.barh(names, means, xerr=[lows, highs], color=colour, ecolor="#555555", capsize=2)
+        panel.set_xlabel(f"{metric} (95 % interval)")
+        panel.axvline(ladder.rung(ladder.reference).values[metric], color="#999999", linewidth=0.8, linestyle="--")
+    panels[0].invert_yaxis()
+    figure.suptitle(f"{ladder.protocol}, {ladder.users} users, {ladder.items} items")
+    figure.savefig(path, dpi=120)
+    return path
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Report]:
+    """Yield a `Report` that draws one bar a stage on the console, and the finished ones no more."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=total)
+            progress.update(bars[stage], completed=done, total=total, visible=stage == "models" or done < total)
+
+        yield report

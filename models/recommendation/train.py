@@ -1,0 +1,110 @@
+"""Training one recommender end to end: measure it on held-out items, fit it on everything, save it for the registry."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from core.clock import Clock, SystemClock
+from core.errors import InvalidInput
+from models.recommendation.card import render_card
+from models.recommendation.data import Loaded
+from models.recommendation.evaluate import Measured, measure
+from models.recommendation.recommender import Report, silent
+from models.recommendation.search import Method, search
+from models.recommendation.splits import leave_last_out
+from models.recommendation.system import FullSystem
+from models.recommendation.weights import SAVABLE, save_model
+from models.recommendation.zoo import LADDER, REFERENCE, find_entry
+from models.registry.manifest import CARD, WEIGHTS, Manifest, file_sha256
+
+PREFIX = "recommendation-"
+RANKER = "ranker"
+TRAINABLE = (*(name for name, entry in LADDER.items() if entry.build().name in SAVABLE), RANKER)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model folder for the registry, and what was measured."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def train_recommender(
+    name: str,
+    loaded: Loaded,
+    out: Path,
+    *,
+    command: str,
+    method: Method = "none",
+    trials: int = 20,
+    settings: Mapping[str, Any] | None = None,
+    report: Report = silent,
+    clock: Clock | None = None,
+) -> Trained:
+    """Search (on validation), measure (on test), fit on all feedback, and write a folder the registry accepts.
+
+    `ranker` trains the full system and keeps its ranker alone, for serving with generators of its own.
+
+    Raises:
+        InvalidInput: no such model, or one that cannot be saved.
+    """
+    if name not in TRAINABLE:
+        raise InvalidInput(f"{name!r} cannot be trained for serving; models are {', '.join(TRAINABLE)}")
+    entry = find_entry(FullSystem.name if name == RANKER else name)
+    feedback = loaded.feedback
+    changes: Mapping[str, Any] = settings or {}
+    if not settings:
+        changes, _ = search(entry, leave_last_out(feedback, back=1), method=method, trials=trials, report=report)
+    test = leave_last_out(feedback)
+    model, reference = entry.build(changes), find_entry(REFERENCE).build()
+    model.fit(test.train, report)
+    reference.fit(test.train)
+    measured = measure(model.score(test.users), test)
+    compared = measure(reference.score(test.users), test)
+    model.fit(feedback, report)
+    out.mkdir(parents=True, exist_ok=True)
+    if name == RANKER:
+        assert isinstance(model, FullSystem)
+        names = tuple(generator.name for generator in model.generators)
+        save_model(model.ranker, feedback, out / WEIGHTS, generators=names)
+    else:
+        save_model(model, feedback, out / WEIGHTS)
+    manifest = Manifest(
+        model=f"{PREFIX}{name}",
+        sha256=file_sha256(out / WEIGHTS),
+        created=(clock or SystemClock()).now().astimezone(UTC).isoformat(timespec="seconds"),
+        code_version=_code_version(),
+        command=command,
+        seed=int(getattr(model.config, "seed", 0)),
+        data={
+            **loaded.source,
+            "pairs": len(feedback.positives()),
+            "users": feedback.n_users,
+            "items": feedback.n_items,
+            "rule": f"a rating from {loaded.rule.rating_from:g}, or watched from {loaded.rule.watched_from:.0%}",
+        },
+        settings=asdict(model.config),
+        metrics={
+            "users": len(test),
+            "model": {"name": name, **_figures(measured)},
+            "reference": {"name": REFERENCE, **_figures(compared)},
+        },
+    )
+    manifest.write(out)
+    (out / CARD).write_text(render_card(manifest, entry.what, manifest.settings), encoding="utf-8")
+    return Trained(out, manifest)
+
+
+def _figures(measured: Measured) -> dict[str, Any]:
+    return {"values": measured.values, "intervals": {name: measured.interval(name) for name in measured.per_user}}
+
+
+def _code_version() -> str:
+    try:
+        return version("riverlight")
+    except PackageNotFoundError:
+        return "unreleased"
