@@ -1,5 +1,7 @@
 """What a search may return: as a mask over rows, and as a check of one entry (the one that has the last word)."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +15,24 @@ def shown_mask(flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return (flags & (HIDDEN | UNSAFE | PRIVATE)) == 0
 
 
-def row_mask(columns: Columns, tags: Labels, regions: Labels, where: SearchFilter) -> NDArray[np.bool_]:
+class Described(Protocol):
+    """Rows with what filters look at. Its labels are only asked for by a filter that needs them."""
+
+    columns: Columns
+
+    @property
+    def tags(self) -> Labels: ...
+
+    @property
+    def regions(self) -> Labels: ...
+
+
+def row_mask(rows: Described, where: SearchFilter) -> NDArray[np.bool_]:
     """Return which rows satisfy a filter, dead rows included; strings are compared by their codes.
 
     `exclude_item_ids` is not looked at: the caller fetches that many more and drops them by name.
     """
+    columns = rows.columns
     flags = columns["flags"]
     n_rows = flags.size
     mask = (flags & (HIDDEN | UNSAFE)) == 0
@@ -37,9 +52,9 @@ def row_mask(columns: Columns, tags: Labels, regions: Labels, where: SearchFilte
     for category in where.exclude_categories:
         mask &= columns["category"] != np.uint32(short_code(category))
     if where.tags_any:
-        mask &= tags.rows_with(where.tags_any, n_rows)
+        mask &= rows.tags.rows_with(where.tags_any, n_rows)
     if where.region is not None:
-        mask &= ~regions.rows_with((where.region,), n_rows)
+        mask &= ~rows.regions.rows_with((where.region,), n_rows)
     return mask
 
 

@@ -68,8 +68,8 @@ class SealedSegment:
         shown = self.alive & shown_mask(self.columns["flags"])
         self._shown = np.packbits(shown, bitorder="little")
 
-    def blob(self, row: int) -> bytes:
-        return self.files.entry(row)
+    def blobs(self, rows: Rows) -> list[bytes]:
+        return self.files.entries(rows)
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         return self.files.vectors(rows).astype(np.float32)
@@ -79,7 +79,7 @@ class SealedSegment:
         at = int(np.searchsorted(self._ids, wanted))
         while at < self._ids.size and self._ids[at] == wanted:
             row = int(self._id_rows[at])
-            if self.alive[row] and item_id_of(self.blob(row)) == item_id:
+            if self.alive[row] and item_id_of(self.blobs(np.array([row]))[0]) == item_id:
                 return row
             at += 1
         return None
@@ -89,7 +89,7 @@ class SealedSegment:
             bits = self._shown
             n_allowed = int(np.bitwise_count(bits).sum())
         else:
-            allowed = self.alive & row_mask(self.columns, self.tags, self.regions, where)
+            allowed = self.alive & row_mask(self, where)
             bits = np.packbits(allowed, bitorder="little")
             n_allowed = int(allowed.sum())
         want = min(want, n_allowed)
@@ -212,7 +212,7 @@ def _ids_of(segment: Segment, rows: Rows) -> NDArray[np.uint64]:
         by_row = np.empty(segment.n_rows, dtype=np.uint64)
         by_row[segment._id_rows] = segment._ids
         return by_row[rows]
-    return np.array([code(item_id_of(segment.blob(row))) for row in rows.tolist()], dtype=np.uint64)
+    return np.array([code(item_id_of(blob)) for blob in segment.blobs(rows)], dtype=np.uint64)
 
 
 def _known_lists(parts: Sequence[tuple[Segment, Rows]], codebook: Codebook | None) -> NDArray[np.int32]:

@@ -37,9 +37,11 @@ def search_segments(
     near = near[: want + want // 4 + _SURPLUS]
     places, rows = places[near], rows[near]
     vectors = np.empty((near.size, vector.size), dtype=np.float32)
+    blobs = np.empty(near.size, dtype=object)
     for place in np.unique(places):
-        here = places == place
+        here = np.flatnonzero(places == place)
         vectors[here] = view[place].vectors(rows[here])
+        blobs[here] = view[place].blobs(rows[here])
     scores = vectors @ vector
     check = where if where is not None else _ANYTHING_VISIBLE
     hits: dict[str, tuple[tuple[int, int], Hit]] = {}
@@ -47,7 +49,7 @@ def search_segments(
         if len(hits) >= k:
             break
         age = int(places[i]), int(rows[i])  # later segments, and later rows in one, are newer
-        entry = unpack_row(view[age[0]].blob(age[1]), vectors[i])
+        entry = unpack_row(blobs[i], vectors[i])
         known = hits.get(entry.item_id)
         if known is not None and known[0] > age:
             continue

@@ -4,11 +4,14 @@
     <name>.entries.bin   the other fields of each entry, one MessagePack array after the other
     <name>.arrays.npz    columns, labels, ids, where each entry starts, and what restores the structure without training
 
-Rows are read with `pread`, not through a mapping: pages of a mapping count as the process's memory, the page cache's do
-not, and it gives way when memory is short. Files never change. They are removed when nothing refers to them any more.
+Rows a search picks are gathered from a mapping, in two calls for all of them: each `pread` would give the interpreter
+lock away and wait for it again, dozens of times a search, behind every other request. The pages are the page cache's,
+which gives way when memory is short. Whole ranges are read with `pread`, so that a scan maps nothing.
+Files never change. They are removed when nothing refers to them any more.
 """
 
 import hashlib
+import mmap
 import os
 import shutil
 import weakref
@@ -55,6 +58,8 @@ class SegmentFiles:
         self.hashes = hashes  # by what follows the name: SHA-256
         self._handles = {suffix: os.open(self.path(suffix), os.O_RDONLY) for suffix in (VECTORS, ENTRIES)}
         self._vectors, self._entries = self._handles[VECTORS], self._handles[ENTRIES]
+        self._mapped_vectors = _mapped(self._vectors, np.dtype("<f2")).reshape(-1, dim)
+        self._mapped_entries = _mapped(self._entries, np.dtype(np.uint8))
         paths = [] if keep else [self.path(suffix) for suffix in (VECTORS, ENTRIES, ARRAYS)]
         weakref.finalize(self, _release, self._handles, paths)
 
@@ -72,9 +77,7 @@ class SegmentFiles:
 
     def vectors(self, rows: Rows) -> NDArray[np.float16]:
         """Return the vectors of the given rows, `(len(rows), dim)`."""
-        width = 2 * self.dim
-        data = b"".join([os.pread(self._vectors, width, row * width) for row in rows.tolist()])
-        return np.frombuffer(data, dtype="<f2").astype(np.float16, copy=False).reshape(len(rows), self.dim)
+        return self._mapped_vectors.take(rows, axis=0).astype(np.float16, copy=False)
 
     def vectors_between(self, start: int, stop: int) -> NDArray[np.float16]:
         """Return the vectors of rows `start` to `stop`, `(stop - start, dim)`."""
@@ -82,9 +85,15 @@ class SegmentFiles:
         os.preadv(self._vectors, [block.data.cast("B")], start * 2 * self.dim)
         return block.astype(np.float16, copy=False)
 
-    def entry(self, row: int) -> bytes:
-        start, stop = int(self.starts[row]), int(self.starts[row + 1])
-        return os.pread(self._entries, stop - start, start)
+    def entries(self, rows: Rows) -> list[bytes]:
+        """Return the other fields of the given rows, packed."""
+        first = self.starts[rows].astype(np.int64)
+        lengths = self.starts[rows + 1].astype(np.int64) - first
+        ends = np.cumsum(lengths)
+        # Gathered by numpy, which waits for the disk without the interpreter lock; a slice would hold it.
+        places = np.arange(ends[-1] if ends.size else 0) + np.repeat(first - ends + lengths, lengths)
+        data = self._mapped_entries.take(places).tobytes()
+        return [data[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
 
     def entries_between(self, start: int, stop: int) -> bytes:
         first, last = int(self.starts[start]), int(self.starts[stop])
@@ -182,6 +191,15 @@ def link_or_copy(source: Path, target: Path) -> None:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mapped(handle: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the whole file as an array that reads it where it is touched."""
+    if os.fstat(handle).st_size == 0:  # which cannot be mapped
+        return np.zeros(0, dtype=dtype)
+    mapping = mmap.mmap(handle, 0, prot=mmap.PROT_READ)
+    mapping.madvise(mmap.MADV_RANDOM)  # rows are far from each other: reading ahead would be for nothing
+    return np.frombuffer(mapping, dtype=dtype)
 
 
 def _release(handles: dict[str, int], paths: list[Path]) -> None:

@@ -36,8 +36,8 @@ class Segment(Protocol):
     @property
     def n_rows(self) -> int: ...
 
-    def blob(self, row: int) -> bytes:
-        """Return a row's entry without its vector, packed."""
+    def blobs(self, rows: Rows) -> list[bytes]:
+        """Return the entries of some rows without their vectors, packed."""
         ...
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
@@ -66,7 +66,8 @@ class Segment(Protocol):
 
 
 def entry_at(segment: Segment, row: int) -> IndexEntry:
-    return unpack_row(segment.blob(row), segment.vectors(np.array([row]))[0])
+    rows = np.array([row])
+    return unpack_row(segment.blobs(rows)[0], segment.vectors(rows)[0])
 
 
 def version_at(segment: Segment, row: int) -> Version:
@@ -131,8 +132,8 @@ class FreshSegment:
         self.alive[row] = False
         self._shown[row] = False
 
-    def blob(self, row: int) -> bytes:
-        return self._blobs[row]
+    def blobs(self, rows: Rows) -> list[bytes]:
+        return [self._blobs[row] for row in rows.tolist()]
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         return self._vectors[rows]
@@ -148,7 +149,7 @@ class FreshSegment:
             allowed = self._shown.copy()
         else:
             allowed = self.alive.copy()
-            allowed &= row_mask(self.columns, self.tags, self.regions, where)
+            allowed &= row_mask(self, where)
         rows = np.flatnonzero(allowed)
         if rows.size == 0:
             return NOTHING

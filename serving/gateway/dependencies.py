@@ -105,13 +105,14 @@ class GatewayDeps:
         self.tracer.close()
 
 
-def deps_of(request: Request) -> GatewayDeps:
+# FastAPI runs a dependency that is not a coroutine in a thread: two changes of thread for an attribute.
+async def deps_of(request: Request) -> GatewayDeps:
     """Return the collaborators of this application (a FastAPI dependency)."""
     deps: GatewayDeps = request.app.state.deps
     return deps
 
 
-def exchange_of(request: Request) -> Exchange:
+async def exchange_of(request: Request) -> Exchange:
     """Return the exchange that the middleware made for this request (a FastAPI dependency)."""
     exchange: Exchange = request.state.exchange
     return exchange

@@ -24,7 +24,8 @@ def test_rows_are_read_one_by_one_in_runs_and_in_chunks(tmp_path: Path) -> None:
     n_rows = CHUNK_ROWS + 900
     files = write_rows(tmp_path, "s", 2, [chunk(0, 1_000), chunk(1_000, n_rows)])
     assert files.n_rows == n_rows
-    assert files.entry(4_321) == b"entry 4321"
+    assert files.entries(np.array([4_321, 9, 9])) == [b"entry 4321", b"entry 9", b"entry 9"]
+    assert files.entries(np.array([], dtype=np.int64)) == []
     assert files.entries_between(9, 12) == b"entry 9entry 10entry 11"
     assert files.vectors(np.array([7, 2_005]))[:, 0].tolist() == [7, 5]
     assert files.vectors_between(998, 1_002)[:, 0].tolist() == [998, 999, 0, 1]
