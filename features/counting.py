@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.settings import FeatureSettings
-from features.interactions import SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, is_late, known_surface, to_us
+from features.interactions import COUNTS_BY_TYPE, EPOCH, SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, known_surface
 from features.schema import BUCKET_WIDTHS_US, DAY_US
 from features.seen_ids import digest
 from features.state import Delta, EntityKey, FeatureState, HourKey
@@ -14,6 +14,7 @@ _ITEM = VIEW_IDS["item_stats"]
 _USER = VIEW_IDS["user_stats"]
 HOUR_US = BUCKET_WIDTHS_US[0]  # what batches are summed by; the other widths are multiples of it
 
+_Sums = dict[str, list[int]]
 Fences = dict[tuple[str, int], tuple[str, int]]  # (topic, partition) -> (epoch, last applied offset)
 
 
@@ -104,14 +105,17 @@ def _gather(
 ) -> _Batch:
     """Sum a batch up in memory. One loop without calls where that can be: it is what the rate of counting hangs on."""
     ids: dict[bytes, int] = {}
-    counts: dict[HourKey, list[int]] = {}
-    newest_us: dict[EntityKey, int] = {}
+    # By hour, for users, items and surfaces: counts, then the newest event's time. Almost all of a batch is of one
+    # hour, so what is looked up for each event is a name, not a tuple to be made and hashed.
+    by_hour: dict[int, tuple[_Sums, _Sums, _Sums]] = {}
     late: list[LocatedEvent] = []
     applied = duplicates = 0
     now_ms = now_us // 1000
+    of_type = COUNTS_BY_TYPE.get
+    surfaces: dict[str, str] = {}
     for key, record in zip(digests, records, strict=True):
         event = record.event
-        added = counts_of(event)
+        added = of_type(type(event)) or counts_of(event)
         if added is None:
             applied += 1
             continue
@@ -119,31 +123,43 @@ def _gather(
             duplicates += 1
             continue
         data = event.data
-        time_us = to_us(event.time)
+        since = event.time - EPOCH  # `to_us`, without the call
+        seconds = since.days * 86_400 + since.seconds
+        time_us = seconds * 1_000_000 + since.microseconds
         day = time_us // DAY_US
         arrived_ms = record.timestamp_ms
         arrived_us = now_us if arrived_ms is None or arrived_ms > now_ms else arrived_ms * 1000
         # Where ids are forgotten, a repetition could not be told from a first time.
-        if is_late(time_us, arrived_us, max_lateness_us) or day < forgotten_before_day:
+        if arrived_us - time_us > max_lateness_us or day < forgotten_before_day:
             late.append(record)
             continue
         ids[key] = day
         hour_us = time_us - time_us % HOUR_US
-        entity = (_USER, data.user_id)
-        if time_us > newest_us.get(entity, -1):
-            newest_us[entity] = time_us
-        hours = [(_USER, data.user_id, hour_us), (SURFACE_ID, known_surface(data.surface), hour_us)]
-        if data.item_id is not None:
-            entity = (_ITEM, data.item_id)
-            if time_us > newest_us.get(entity, -1):
-                newest_us[entity] = time_us
-            hours.append((_ITEM, data.item_id, hour_us))
-        for hour in hours:
-            held = counts.get(hour)
+        surface = surfaces.get(data.surface) or surfaces.setdefault(data.surface, known_surface(data.surface))
+        impressions, clicks, time_spent_ms = added
+        sums = by_hour.get(hour_us)
+        if sums is None:
+            sums = by_hour[hour_us] = ({}, {}, {})
+        users, items, places = sums
+        for named, name in ((users, data.user_id), (items, data.item_id), (places, surface)):
+            if name is None:
+                continue
+            held = named.get(name)
             if held is None:
-                counts[hour] = [*added]
-            else:
-                held[0] += added[0]
-                held[1] += added[1]
-                held[2] += added[2]
+                named[name] = [impressions, clicks, time_spent_ms, time_us]
+                continue
+            held[0] += impressions
+            held[1] += clicks
+            held[2] += time_spent_ms
+            if time_us > held[3]:
+                held[3] = time_us
+    counts: dict[HourKey, list[int]] = {}
+    newest_us: dict[EntityKey, int] = {}
+    for hour_us, (users, items, places) in by_hour.items():
+        for view, named in ((_USER, users), (_ITEM, items), (SURFACE_ID, places)):
+            for name, held in named.items():
+                time_us = held.pop()
+                counts[view, name, hour_us] = held
+                if view != SURFACE_ID and time_us > newest_us.get((view, name), -1):
+                    newest_us[view, name] = time_us
     return _Batch(Delta(ids, counts, newest_us), applied + len(ids), duplicates, late)

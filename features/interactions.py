@@ -7,7 +7,7 @@ import msgspec
 from core.events import Click, Impression, InteractionEvent, Watch, Watched
 from features.schema import ITEM_STATS, USER_STATS
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 #: Where items are shown. A closed set, so that what is counted per surface stays small whatever producers write.
@@ -23,6 +23,9 @@ VIEW_IDS = {ITEM_STATS.name: 0, USER_STATS.name: 1}
 Counts = tuple[int, int, int]  # in the order of schema.COUNTS
 _IMPRESSION: Counts = (1, 0, 0)
 _CLICK: Counts = (0, 1, 0)
+
+#: What every event of a type adds, whatever is in it. `counts_of` knows the others, too.
+COUNTS_BY_TYPE: dict[type, Counts] = {Impression: _IMPRESSION, Click: _CLICK}
 
 
 class LocatedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +46,7 @@ class LocatedEvent(msgspec.Struct, frozen=True, gc=False):
 
 def to_us(time: datetime) -> int:
     """Return an aware time as whole microseconds since the epoch, exactly (a float cannot hold every one)."""
-    return (time - _EPOCH) // _MICROSECOND
+    return (time - EPOCH) // _MICROSECOND
 
 
 def from_us(time_us: int) -> datetime:
@@ -53,14 +56,9 @@ def from_us(time_us: int) -> datetime:
 
 def counts_of(event: InteractionEvent) -> Counts | None:
     """Return what the event adds to its item's and its user's counts; None when it is not counted."""
-    kind = type(event)  # a tagged union has no subclasses, and this runs for every event
-    if kind is Impression:
-        return _IMPRESSION
-    if kind is Click:
-        return _CLICK
-    if kind is Watch and isinstance(value := event.data.value, Watched):
+    if type(event) is Watch and isinstance(value := event.data.value, Watched):
         return (0, 0, round(value.seconds * 1000))
-    return None
+    return COUNTS_BY_TYPE.get(type(event))
 
 
 def surface_of(event: InteractionEvent) -> str:
