@@ -1,7 +1,7 @@
 """All videos of the platform, as columns: what generators, the ranker and re-ranking read."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,12 +142,14 @@ class Videos:
             mask &= ~self.blocked(rows, region)
         return mask
 
-    def word_buckets(self, row: int) -> list[int]:
-        """Return the buckets of `by_word` that a video is in, those with the fewest videos first."""
+    def words(self, row: int) -> dict[str, float]:
+        """Return what describes a video, with weights (`words.weighted_words`)."""
         tags = [self.tag_names.name(code) for code in self.tags[row].tolist() if code >= 0]
-        category = int(self.category[row])
-        words = weighted_words(self.title(row), tags, self.categories.name(category) if category >= 0 else "")
-        return sorted({_bucket(word) for word in words}, key=self.by_word.length)
+        return weighted_words(self.title(row), tags, self.categories.name(int(self.category[row])))
+
+    def rarest_buckets(self, words: Iterable[str]) -> list[int]:
+        """Return the buckets of `by_word` for words, those with the fewest videos first."""
+        return sorted({_bucket(word) for word in words}, key=lambda bucket: (self.by_word.length(bucket), bucket))
 
     # Writing --------------------------------------------------------------------------------------------------
 
