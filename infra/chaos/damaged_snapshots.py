@@ -116,9 +116,7 @@ class _Replica:
 
 def prepare(plan: TrialPlan, folder: Path) -> tuple[_Replica, int]:
     """Save two snapshots, each of a part of the log; return who saved them, and how many records are between them."""
-    entries = write_entries(
-        plan.seed, plan.run, EntryPlan(plan.items, plan.dim, plan.model_version), start=plan.start
-    ).records
+    entries = write_entries(plan.seed, plan.run, EntryPlan(plan.items, plan.dim, plan.model_version), start=plan.start)
     publish(plan.bootstrap, entries[: plan.first])
     replica = _Replica(plan, folder)
     replica.wait_ready()

@@ -30,16 +30,12 @@ class EntryPlan:
     removed_share: float = 0.03
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Records in the order in which they happened, and how many items an index of them all holds, hidden ones too."""
+def write_entries(seed: int, run: str, plan: EntryPlan, *, start: datetime) -> tuple[OutgoingRecord, ...]:
+    """Return the records of a run in the order in which they happened.
 
-    records: tuple[OutgoingRecord, ...]
-    items: int
-
-
-def write_entries(seed: int, run: str, plan: EntryPlan, *, start: datetime) -> Entries:
-    """Write the entries of a run: the same seed and plan give the same ones, but for `run` and `start`."""
+    The same seed and plan give the same ones, but for `run` and `start`. An index of them all holds `plan.items` items
+    without those removed.
+    """
     rng = random.Random(seed)
     vectors = _vectors(plan, seed)
     records = [_record(run, number, plan, next(vectors), Version.of(start, 0)) for number in range(plan.items)]
@@ -58,9 +54,8 @@ def write_entries(seed: int, run: str, plan: EntryPlan, *, start: datetime) -> E
                 later = OutgoingRecord(topics.INDEX_ENTRIES.name, name, None, tombstone_headers(version))
             else:
                 later = _record(run, number, plan, next(vectors), version, hidden=kind == "hidden")
-            # Somewhere behind its first entry: a key keeps its order in the topic.
             records.append(later)
-    return Entries(tuple(records), plan.items - round(plan.removed_share * plan.items))
+    return tuple(records)
 
 
 def publish(bootstrap: str, records: Sequence[OutgoingRecord]) -> None:

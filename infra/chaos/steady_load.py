@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
+import msgspec
 
 ANSWER_S = 60.0
 
@@ -44,7 +45,7 @@ class Answer:
     @property
     def why(self) -> str:
         """What was called and what came, in few words; for counting."""
-        return f"{self.call.kind}: {self.status or self.error[:120]}"
+        return f"{self.call.kind}: {self.status or ''} {self.error[:120]}".strip()
 
 
 class SteadyLoad:
@@ -91,25 +92,30 @@ class SteadyLoad:
             async with session.post(self._url + call.path, data=call.body, headers=headers) as answer:
                 said = await answer.read()
                 status, retry_after = answer.status, "retry-after" in answer.headers
-                error = "" if status < 300 else said[:200].decode("utf-8", "replace")
+                error = "" if status < 300 else _detail(said)
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
             error = repr(failure)
         took_s = time.monotonic() - sent
         self.answers.append(Answer(call, sent - began, took_s, status, retry_after, error))
 
 
+def _detail(body: bytes) -> str:
+    """Return what a problem document says, or the beginning of what is none."""
+    try:
+        return str(msgspec.json.decode(body, type=dict[str, Any])["detail"])
+    except (msgspec.MsgspecError, KeyError):
+        return body[:200].decode("utf-8", "replace").strip()
+
+
 def disturbed_s(answers: Sequence[Answer], windows: Sequence[tuple[float, float]]) -> float:
-    """Return the longest time from the beginning of a window to the end of the last call in it that failed, or 0.
+    """Return the longest time from the beginning of a window to the last bad answer in it; 0 where there is none.
 
     Args:
         answers: those of one load.
-        windows: from when until when, in seconds since the load began; a call belongs to where it was begun.
+        windows: from when until when, in seconds since the load began.
     """
-    failed = [one for one in answers if not one.good]
-    return max(
-        (one.at_s + one.took_s - since for since, until in windows for one in failed if since <= one.at_s < until),
-        default=0.0,
-    )
+    bad = [one.at_s + one.took_s for one in answers if not one.good]
+    return max((at - since for since, until in windows for at in bad if since <= at < until), default=0.0)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -109,7 +109,7 @@ def play(play: Play) -> Outcome:
             f"deadline of a request: {form.deadline_s:g} s. A call answered with 429 or 503 before half of it was over "
             "counts as refused, every other one as accepted, however it ended",
             "the delay is planted in the encoder of a service that is real otherwise; SIGSTOP is real",
-            "time to recover: from the end of a fault to the end of the last call begun after it that did not succeed",
+            "time to recover: from the end of a fault to the last answer after it that was not a success",
         )
         recover_s = disturbed_s(load.answers, calm)
         return Outcome(ledger.events, verdict, recover_s, _broken(figures, form), figures, stage.took_part(), notes)
@@ -194,7 +194,7 @@ GOAL = Goal(
     name="G11",
     title="Slow model",
     what=f"While searches and uploads arrive, one of {REPLICAS} replicas of the image encoder takes {FULL.delay_s:g} s "
-    f"for each forward pass for {FULL.one_slow_s:g} s, then all of them for {FULL.all_slow_s:g} s, then all are stopped "
+    f"for each forward pass for {FULL.one_slow_s:g} s, then all for {FULL.all_slow_s:g} s, then all are stopped "
     f"for {FULL.frozen_s:g} s.",
     promise=f"99 % of the accepted calls are answered within {TIMES} deadlines, of the refused ones within "
     f"{REFUSED_MS:g} ms, with 429 or 503 and Retry-After; the worker waits and grows by at most {MEMORY_MB:g} MB; "

@@ -84,7 +84,7 @@ def play(play: Play) -> Outcome:
             f"calls that failed: {counted(answers)}",
             "no call is repeated by the client before it is counted; afterwards, events that were not accepted are "
             "sent again, and each must be applied once",
-            "time to recover: from a kill to the end of the last call that failed before the next one",
+            "time to recover: from a kill to the last answer before the next one that was not a success",
         )
         return Outcome(ledger.events, verdict, recover_s, broken, figures, stage.took_part(), notes)
 

@@ -59,7 +59,7 @@ def _fill(stage: Stage, index: IndexApi, items: int) -> None:
     described = index.describe()
     plan = EntryPlan(items, int(described["dim"]), str(described["model_version"]))
     # Another name than the run's: the ledger says nothing about these items.
-    records = write_entries(stage.seed, f"fill-{stage.run}", plan, start=stage.start_of_events).records
+    records = write_entries(stage.seed, f"fill-{stage.run}", plan, start=stage.start_of_events)
     read, cut = index.entries_read(), int(_IN_SNAPSHOT * len(records))
     publish(stage.broker.bootstrap, records[:cut])
     index.wait_entries_read(read + cut, _GIVE_UP_S)

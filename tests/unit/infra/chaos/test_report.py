@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
+from infra.chaos.goal import Goal
 from infra.chaos.goals import GOALS
 from infra.chaos.report import BEGIN, END, section, write_section
 from infra.chaos.result import GoalResult, read_results, write_result
@@ -64,3 +65,9 @@ def test_the_page_keeps_what_people_wrote_around_the_marks(tmp_path: Path) -> No
     page.write_text("# No marks\n")
     with pytest.raises(ConfigurationError, match="marks"):
         write_section(page, "new\n")
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: goal.name)
+def test_the_page_says_of_every_goal_what_is_done_and_what_is_promised(goal: Goal) -> None:
+    page = Path(__file__).parents[4] / "docs" / "reliability.md"
+    assert f"| {goal.name} {goal.title} | {goal.what} | {goal.promise} |\n" in page.read_text(encoding="utf-8")

@@ -1,0 +1,71 @@
+"""Replicas are found by their titles among the processes of a part, and killed in turns."""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import Unavailable
+from core.settings import child_environment
+from infra.chaos.processes import Part, Timeline
+from infra.chaos.replicas import RandomKiller, replica_pids
+from infra.supervisor.spec import ProcessSpec
+
+# A process with three children: two replicas of one deployment, one of another.
+TITLES = ("ServeReplica:gateway:Gateway", "ServeReplica:gateway:Gateway", "ServeReplica:image-encoder:Encoder")
+SERVES = f"""
+import subprocess, sys, time
+for title in {TITLES!r}:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title])
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Part]:
+    spec = ProcessSpec("serve", lambda: [sys.executable, "-c", SERVES], child_environment())
+    part = Part(spec, tmp_path / "serve.log", Timeline())
+    part.start()
+    yield part
+    part.terminate()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "not within 20 s"
+        time.sleep(0.02)
+
+
+def test_replicas_are_known_by_their_deployment(serving: Part) -> None:
+    until(lambda: len(replica_pids(serving, "gateway")) == 2 and len(replica_pids(serving, "image-encoder")) == 1)
+    assert not set(replica_pids(serving, "gateway")) & set(replica_pids(serving, "image-encoder"))
+    assert replica_pids(serving, "somebody-else") == []
+
+
+def test_deployments_are_struck_in_turns_and_a_lone_victim_is_counted(serving: Part) -> None:
+    until(lambda: len(replica_pids(serving, "gateway")) == 2 and len(replica_pids(serving, "image-encoder")) == 1)
+    killer = RandomKiller(serving, ("gateway", "image-encoder"), random.Random(7), Timeline())
+    killer.kill()
+    until(lambda: len(replica_pids(serving, "gateway")) == 1)
+    killer.kill()
+    until(lambda: not replica_pids(serving, "image-encoder"))
+    killer.kill()
+    until(lambda: not replica_pids(serving, "gateway"))
+    assert (killer.kills, killer.lone_kills) == (3, 2)
+    with pytest.raises(Unavailable, match="image-encoder has no replica"):
+        killer.kill()
+
+
+def test_a_crash_takes_all_descendants_and_nothing_comes_back_by_itself(serving: Part) -> None:
+    until(lambda: len(replica_pids(serving, "gateway")) == 2)
+    first = serving.pid
+    serving.crash()
+    assert not serving.running
+    assert not serving.revive()
+    assert replica_pids(serving, "gateway") == []
+    serving.start()
+    assert serving.pid != first
