@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +32,8 @@ Reason = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class RerankRules:
+# Structs, not dataclasses: dozens are made for each answer, and written as JSON in its trace.
+class RerankRules(msgspec.Struct, frozen=True, gc=False):
     """What an answer must satisfy. Scores are cosines; `near_duplicate_bits` is a Hamming distance of 64-bit hashes."""
 
     k: int
@@ -44,8 +45,7 @@ class RerankRules:
     include_private_of: str | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What became of one candidate: its place among the candidates, and its place in the answer or why it has none."""
 
     item_id: str

@@ -1,10 +1,10 @@
 """`/v1/search/images`: what looks like this picture."""
 
 import json
-from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from core.ports import SearchFilter
@@ -42,12 +42,13 @@ _JSON_FIELDS = ("crop", "filters")  # of the form: structured values, written as
     "/images",
     openapi_extra=file_schema(_FORM_FIELDS, json_model=SearchByReference),
     summary="Find similar images",
+    response_model=SearchAnswer,
 )
 async def search_images(
     request: Request,
     deps: Annotated[GatewayDeps, Depends(deps_of)],
     exchange: Annotated[Exchange, Depends(exchange_of)],
-) -> SearchAnswer:
+) -> Response:
     """Find images similar to stored media, to an indexed item, or to a file that is not stored.
 
     JSON names what is stored (`media_id` or `item_id`); multipart brings a `file` and the same options as form
@@ -56,7 +57,8 @@ async def search_images(
     """
     query, explain = await _read(request)
     answer = await deps.visual_search.search(query, exchange)
-    return _answered(answer, exchange, explain)
+    # Made from its model, so that FastAPI need not validate it once more and make it into plain objects first.
+    return Response(_answered(answer, exchange, explain).model_dump_json(), media_type="application/json")
 
 
 async def _read(request: Request) -> tuple[VisualQuery, bool]:
@@ -143,7 +145,7 @@ def _answered(answer: VisualAnswer, exchange: Exchange, explain: bool) -> Search
 
 def _explained(answer: VisualAnswer, exchange: Exchange) -> Explanation:
     return Explanation(
-        candidates=[CandidateVerdict(**asdict(verdict)) for verdict in answer.reranked.verdicts],
+        candidates=[CandidateVerdict(**msgspec.structs.asdict(verdict)) for verdict in answer.reranked.verdicts],
         min_score=answer.min_score,
         stages_ms={name: round(seconds * 1000, 3) for name, seconds in exchange.stages_s.items()},
     )

@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,14 +68,14 @@ def test_nothing_is_an_answer():
     ],
 )
 def test_what_became_inadmissible_after_the_index_was_searched_is_left_out(now, reason):
-    rules = RerankRules(**{**RULES.__dict__, "region": "DE"})
+    rules = msgspec.structs.replace(RULES, region="DE")
     reranked = answer([Hit(0.9, entry("a"))], rules, a=now)
     assert reranked.results == []
     assert reasons(reranked) == {"a": reason}
 
 
 def test_an_owner_sees_their_own_private_items():
-    rules = RerankRules(**{**RULES.__dict__, "include_private_of": "me"})
+    rules = msgspec.structs.replace(RULES, include_private_of="me")
     hits = [
         Hit(0.9, entry("mine", visibility="private", owner_id="me")),
         Hit(0.8, entry("theirs", visibility="private")),
@@ -84,7 +85,7 @@ def test_an_owner_sees_their_own_private_items():
 
 def test_the_query_image_is_not_its_own_answer():
     query = "a" * 64
-    rules = RerankRules(**{**RULES.__dict__, "query_media_id": query})
+    rules = msgspec.structs.replace(RULES, query_media_id=query)
     assert reasons(answer([Hit(1.0, entry("self", media=query))], rules)) == {"self": "query-image"}
 
 
