@@ -6,7 +6,6 @@ which the newer one was damaged or its writer killed. It writes one line of JSON
 code that reads the files would end this process, and nothing else.
 """
 
-import os
 import random
 import shutil
 import subprocess
@@ -205,12 +204,12 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--write-into":
         write_until_killed(Path(arguments[1]))
     configure_logs("damaged-snapshots", "ERROR")
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as lines:
-        run(msgspec.json.decode(arguments[0], type=TrialPlan), lambda trial: lines.write(_line(trial)) and None)
+    run(msgspec.json.decode(arguments[0], type=TrialPlan), _tell)
 
 
-def _line(trial: Trial) -> bytes:
-    return msgspec.json.encode(trial) + b"\n"
+def _tell(trial: Trial) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(trial) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
     from infra.chaos import slow_encoder  # by its name: Ray would send the classes of `__main__` by value
     from infra.entry.serve import run_serve
 
-    serving.encoder.ImageEncoderService = slow_encoder.SlowImageEncoderService  # type: ignore[misc]
+    serving.encoder.ImageEncoderService = slow_encoder.SlowImageEncoderService  # type: ignore[misc,assignment]
     run_serve(load_settings())
 
 

@@ -4,6 +4,7 @@ It runs in a thread of its own; what became of each call is known, and nothing i
 """
 
 import asyncio
+import re
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import aiohttp
 import msgspec
 
 ANSWER_S = 60.0
+_IDS = re.compile("[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Answer:
     @property
     def why(self) -> str:
         """What was called and what came, in few words; for counting."""
-        return f"{self.call.kind}: {self.status or ''} {self.error[:120]}".strip()
+        return f"{self.call.kind}: {self.status or ''} {_IDS.sub('…', self.error)[:120]}".strip()
 
 
 class SteadyLoad:

@@ -44,7 +44,7 @@ def play(play: Play) -> Outcome:
         except Unavailable as error:
             ended = str(error)
     believed = Counter(trial.believed for trial in trials[:damaged])
-    broken = (ended,) if ended else ()
+    broken: tuple[str, ...] = (ended,) if ended else ()
     figures = {
         "damaged": len(trials[:damaged]),
         "damaged_refused": believed["previous"],
