@@ -147,7 +147,7 @@ def random_negatives(
 ) -> NDArray[np.int64]:
     """Draw `count` items for each row of `seen` `(B, I)` that the row has not seen: `(B, count)`.
 
-    A row that has seen nearly everything may keep a seen item after `tries` draws.
+    Raises InvalidInput where a row has seen everything.
     """
     drawn = rng.integers(0, seen.shape[1], (len(seen), count))
     for _ in range(tries):
@@ -155,6 +155,11 @@ def random_negatives(
         if not wrong.any():
             break
         drawn[wrong] = rng.integers(0, seen.shape[1], int(wrong.sum()))
+    for row, column in zip(*np.nonzero(np.take_along_axis(seen, drawn, axis=1)), strict=True):
+        unseen = np.flatnonzero(~seen[row])  # rare: whoever has seen nearly everything
+        if not len(unseen):
+            raise InvalidInput("a user who has seen every item has no negatives to draw")
+        drawn[row, column] = rng.choice(unseen)
     return drawn
 
 

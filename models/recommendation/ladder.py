@@ -77,7 +77,8 @@ def climb(
     """Search (on validation), fit and measure every model; the order is that of the ladder.
 
     Args:
-        names: which models; all when empty. The first of `wals-32` and whatever comes first is the reference.
+        names: which models; all when empty. `wals-32` is the reference, or where it is missing the first one.
+        method: of the search; models that take long to fit are searched only where `names` has them.
         settings: changes to a model's settings, instead of a search.
     """
     chosen = [name for name in LADDER if name in set(names)] if names else list(LADDER)
@@ -93,8 +94,9 @@ def climb(
         report("models", number, len(chosen))
         entry = find_entry(name)
         given = (settings or {}).get(name)
+        how = "none" if entry.slow and name not in names else method
         changes, tried = (
-            (given, []) if given is not None else search(entry, validation, method=method, trials=trials, report=report)
+            (given, []) if given is not None else search(entry, validation, method=how, trials=trials, report=report)
         )
         model = entry.build(changes)
         started = time.perf_counter()

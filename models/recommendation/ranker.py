@@ -30,11 +30,12 @@ class RankerConfig:
     hidden: int = 64
     attention: int = 32
     length: int = 20
-    dropout: float = 0.3
-    epochs: int = 6
+    dropout: float = 0.5
+    epochs: int = 12
     batch_users: int = 64
+    sampled: int = 100  # candidates of each user in a step; what was relevant is always among them
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-3
+    weight_decay: float = 0.1
     task_weight: float = 0.3
     seed: int = 0
 
@@ -52,6 +53,8 @@ class Examples:
 
 class RankerNetwork(nn.Module):
     """Scores `(B, C)` candidates. `items` `(n, D)` are fixed vectors and features of items, by which they are known."""
+
+    items: Tensor
 
     def __init__(self, items: Tensor, n_evidence: int, n_user_features: int, config: RankerConfig) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class RankerNetwork(nn.Module):
         self, history: Tensor, disliked: Tensor, features: Tensor, candidates: Tensor, evidence: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the picking score `(B, C)` and the tasks' logits `(B, C, 3)`; places of -1 are padding."""
-        items: Tensor = self.items  # type: ignore[assignment]
+        items = self.items
         candidate, past = items[candidates.clamp(min=0)], items[history.clamp(min=0)]
         match = self.query(candidate) @ self.key(past).transpose(1, 2) / self.query.out_features**0.5
         match = (match + self.recency).masked_fill((history < 0).unsqueeze(1), -1e9)
@@ -125,7 +128,7 @@ class Ranker:
             order = rng.permutation(len(examples.users))
             for start in range(0, len(order), config.batch_users):
                 rows = order[start : start + config.batch_users]
-                loss = self._loss(examples, rows)
+                loss = self._loss(examples, rows, rng)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -134,21 +137,37 @@ class Ranker:
             report("ranker", epoch + 1, config.epochs)
         self.network.eval()
 
-    def _loss(self, examples: Examples, rows: NDArray[np.int64]) -> Tensor:
-        pick, tasks = self._forward(
-            examples.users.part(rows), examples.candidates.items[rows], examples.candidates.evidence[rows]
-        )
-        present = torch.from_numpy(examples.candidates.items[rows] != PAD)
-        liked = torch.from_numpy(examples.liked[rows])
+    def _loss(self, examples: Examples, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        items, places = self._sample(examples, rows, rng)
+        across = rows[:, None]
+        pick, tasks = self._forward(examples.users.part(rows), items, examples.candidates.evidence[across, places])
+        present = torch.from_numpy(items != PAD)
+        liked = torch.from_numpy(examples.liked[across, places])
         answered = (liked.sum(dim=1) > 0) & present.any(dim=1)
         log_chance = pick.masked_fill(~present, -1e9).log_softmax(dim=1)
         picked = -(log_chance * liked).sum(dim=1) / liked.sum(dim=1).clamp(min=1)
         outcomes = torch.stack(
-            [torch.from_numpy(examples.clicked[rows]), torch.from_numpy(examples.watched[rows]), liked], 2
+            [
+                torch.from_numpy(examples.clicked[across, places]),
+                torch.from_numpy(examples.watched[across, places]),
+                liked,
+            ],
+            2,
         )
         each = functional.binary_cross_entropy_with_logits(tasks, outcomes, reduction="none").sum(2)
         listwise = picked[answered].mean() if answered.any() else pick.sum() * 0
         return listwise + self.config.task_weight * each[present].mean()
+
+    def _sample(
+        self, examples: Examples, rows: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Draw candidates for a step: all relevant ones, then some of the others; return them and their places."""
+        items = examples.candidates.items[rows]
+        drawn = rng.random(items.shape)
+        drawn[examples.liked[rows] > 0] += 2.0
+        drawn[items == PAD] = -1.0
+        places = np.argsort(-drawn, axis=1)[:, : self.config.sampled]
+        return np.take_along_axis(items, places, axis=1), places
 
     def rank(self, users: Users, items: NDArray[np.int32], evidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return scores `(B, C)` for candidates `(B, C)` with evidence `(B, C, E)`; padding gets -inf."""

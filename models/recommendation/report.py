@@ -25,7 +25,7 @@ def ladder_table(ladder: Ladder) -> Table:
     """Return a row a model: means, the interval of nDCG@10, its gain over the reference, seconds to fit."""
     table = Table(
         title=f"{ladder.protocol}: {ladder.users} users, {ladder.items} items, {ladder.train_pairs} relevant pairs",
-        caption=f"95 %: bootstrap interval of nDCG@10 over users. gain: of nDCG@10 over {ladder.reference}, * where the "
+        caption=f"95 %: bootstrap interval of nDCG@10 over users. gain: nDCG@10 over {ladder.reference}, * where the "
         "paired interval excludes 0. alike: mean similarity within a list, low is diverse.",
         padding=(0, 0, 0, 1),
     )

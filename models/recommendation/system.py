@@ -1,7 +1,7 @@
 """The full system, offline: several generators propose, the ranker orders. Stacked without leaks.
 
 The ranker learns from the last few relevant items of each user, with generators that were fitted without them; then the
-generators are fitted again on everything. What the ranker sees of them (places in lists, scaled scores) stays
+generators learn from everything. What the ranker sees of them (places in lists, scaled scores) stays
 comparable, and its own item vectors stay those it learned with.
 """
 
@@ -31,6 +31,7 @@ class SystemConfig:
 
     each: int = 100
     held_out: int = 4
+    tune_epochs: int = 6
     ranker: RankerConfig = field(default_factory=RankerConfig)
 
 
@@ -65,7 +66,10 @@ class FullSystem:
         examples, items = self.examples(feedback, report)
         self.ranker.fit(examples, items, report)
         for generator in self.generators:
-            generator.fit(feedback, report)
+            if isinstance(generator, TwoTower):  # goes on from the weights it has, which costs a quarter
+                generator.fine_tune(feedback, epochs=self.config.tune_epochs, report=report)
+            else:
+                generator.fit(feedback, report)
 
     def examples(self, feedback: Feedback, report: Report = silent) -> tuple[Examples, NDArray[np.float32]]:
         """Fit the generators without the held-out items; return what the ranker learns from, and its item vectors."""

@@ -48,6 +48,8 @@ class TowerConfig:
 class ItemTower(nn.Module):
     """An item's id embedding plus a projection of its features, scaled to length 1."""
 
+    features: Tensor
+
     def __init__(self, n_items: int, features: Tensor, config: TowerConfig) -> None:
         super().__init__()
         self.ids = nn.Embedding(n_items + 1, config.dim, padding_idx=0)  # row 0 pads; item i is row i + 1
@@ -63,7 +65,7 @@ class ItemTower(nn.Module):
         if self.project is not None:
             if self.training and self._id_dropout:
                 x = x * (torch.rand(items.shape, device=x.device) >= self._id_dropout).unsqueeze(-1)
-            x = x + self.project(self.features[items.clamp(min=0)])  # type: ignore[index]
+            x = x + self.project(self.features[items.clamp(min=0)])
         return functional.normalize(x, dim=-1) * (items >= 0).unsqueeze(-1)
 
     def embed_new(self, features: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Entry:
     make: Callable[[Any], Recommender]
     default: Any
     space: Mapping[str, tuple[Any, ...]]
+    slow: bool = False  # searched only when it is asked for by name
 
     def build(self, changes: Mapping[str, Any] | None = None) -> Recommender:
         """Return a model that is not fitted, with some settings changed."""
@@ -95,7 +96,7 @@ LADDER: Mapping[str, Entry] = {
             "weighted factorization by SGD",
             SgdFactorization,
             FactorizationConfig(64, 0.2, 0.5, 60, learning_rate=0.03),
-            {"factors": (32, 64), "unobserved_weight": (0.1, 0.2, 0.5), "l2": (0.1, 0.5, 2.0), "iterations": (30, 100)},
+            {"unobserved_weight": (0.1, 0.2, 0.5), "l2": (0.5, 2.0)},
         ),
         Entry(
             "ease-recent",
@@ -117,6 +118,7 @@ LADDER: Mapping[str, Entry] = {
             IdTwoTower,
             TowerConfig(features=False),
             {"dropout": (0.2, 0.4), "log_q": (0.5, 1.0), "temperature": (0.07, 0.1, 0.15)},
+            slow=True,
         ),
         Entry(
             "two-tower",
@@ -124,6 +126,7 @@ LADDER: Mapping[str, Entry] = {
             TwoTower,
             TowerConfig(),
             {"dropout": (0.2, 0.4), "log_q": (0.5, 1.0), "id_dropout": (0.0, 0.1)},
+            slow=True,
         ),
         Entry(
             "sequence",
@@ -131,6 +134,7 @@ LADDER: Mapping[str, Entry] = {
             SequenceTwoTower,
             TowerConfig(history="attention"),
             {"dropout": (0.3, 0.5), "log_q": (0.5, 1.0), "layers": (1, 2)},
+            slow=True,
         ),
         Entry(
             "full-system",
@@ -138,6 +142,7 @@ LADDER: Mapping[str, Entry] = {
             FullSystem,
             SystemConfig(),
             {"each": (50, 100, 200), "held_out": (2, 4, 8)},
+            slow=True,
         ),
     )
 }
