@@ -48,7 +48,7 @@ class _Person:
         self.queries: tuple[tuple[float, str], ...] = ()  # newest first
         self.profile: UserProfile | None = None
         self.profile_s = 0.0
-        self.device: str | None = None
+        self.device: tuple[float, str] | None = None  # when it was used last, and which
 
 
 class Audience:
@@ -100,7 +100,7 @@ class Audience:
             profile=profile,
             country=country,
             language=language,
-            device=device or person.device,
+            device=device or (person.device[1] if person.device is not None else None),
             history=history,
             follows=frozenset(person.follows),
             queries=tuple(query for _, query in person.queries),
@@ -141,7 +141,8 @@ class Audience:
             person.reactions = _reacted(person.reactions, past)
         if person.seen.add(past.row):
             self._seen_total += 1
-        person.device = device or person.device
+        if device and (person.device is None or past.time_s >= person.device[0]):
+            person.device = past.time_s, device
         self._stay_within_bounds()
 
     def follow(self, user_id: str, creator: str, time_s: float) -> None:
@@ -180,16 +181,15 @@ class Audience:
         person = self._people.get(user_id)
         if person is None:
             return
-        after = [past for past in (*person.history, *person.impressions) if past.time_s > time_s]
         self._drop(user_id)
-        for past in reversed(after):  # they came back, and that was read first
-            self.interact(user_id, past)
+        device_s, device = person.device if person.device is not None else (0.0, None)
+        for past in (*reversed(person.history), *reversed(person.impressions)):  # they came back, and that came first
+            self.interact(user_id, past, device if past.time_s == device_s else None)
         for creator, since in person.follows.items():
-            if since > time_s:
-                self.follow(user_id, creator, since)
+            self.follow(user_id, creator, since)
         for asked_s, query in person.queries:
             self.search(user_id, query, asked_s)
-        if person.profile is not None and person.profile_s > time_s:
+        if person.profile is not None:
             self.change(person.profile, person.profile_s)
 
     def _person(self, user_id: str, time_s: float) -> _Person | None:
@@ -250,7 +250,8 @@ def _unpacked(values: list[Any]) -> _Person:
     person.follows = dict(follows)
     person.queries = tuple((time_s, query) for time_s, query in queries)
     person.profile = UserProfile(**profile) if profile is not None else None
-    person.profile_s, person.device = profile_s, device
+    person.profile_s = profile_s
+    person.device = (device[0], device[1]) if device is not None else None
     return person
 
 

@@ -1,11 +1,13 @@
 """Everything the recommender knows at this moment, and what an event does to it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from core.events import (
@@ -35,6 +37,7 @@ OnNewVideo = Callable[[int, float], None]
 
 _SHARE_UNKNOWN = 0.5  # counted for a watch that does not say of how many seconds
 _PREFIX = "riverlight.interaction."
+_ERASED = "riverlight:erased-user"  # in what waits for a video when its user is erased
 
 
 @dataclass(eq=False)
@@ -101,6 +104,32 @@ class LiveState:
             self.recent_ids.add(event.id)  # an unknown item's change may be sent again when the item is there
         return outcome
 
+    # Saving ---------------------------------------------------------------------------------------------------
+
+    def counted(self) -> dict[str, Any]:
+        """Return a copy of what an event applied twice would count twice. Not beside the writer."""
+        return {
+            "clock_s": self.clock_s,
+            "events": self.events,
+            "impressions": self.impressions.copy(),
+            "reached_s": self.reached_s.copy(),
+            "popularity": self.popularity.capture(),
+            "recent_ids": self.recent_ids.capture(),
+            "waiting": [event for events in self._waiting.values() for event in events],
+        }
+
+    def restore_counted(self, counted: Mapping[str, Any]) -> None:
+        """Take over what `counted` returned. Only for a state never written to, once its videos are there."""
+        self.clock_s, self.events = counted["clock_s"], counted["events"]
+        rows = self.videos.rows
+        self._impressions = np.array(_as_long(counted["impressions"], max(1_024, rows), 0))
+        self._reached_s = np.array(_as_long(counted["reached_s"], max(1_024, rows), np.nan))
+        self.popularity.restore(counted["popularity"])
+        self.recent_ids.restore(counted["recent_ids"])
+        for event in counted["waiting"]:
+            self._waiting.setdefault(event.data.item_id, []).append(event)
+            self._waiting_count += 1
+
     def _apply(self, event: AnyEvent) -> str:
         time_s = event.time.timestamp()
         match event:
@@ -110,7 +139,7 @@ class LiveState:
                 outcome = "applied" if self.audience.change(profile, time_s) else "stale"
             case UserErased(data=user):
                 self.audience.erase(user.user_id, time_s)
-                self._forget_waiting(user.user_id)
+                self._forget_waiting(user.user_id, event.time)
                 outcome = "applied"
             case Search(data=data):
                 if isinstance(data.value, str):
@@ -159,7 +188,8 @@ class LiveState:
         value = share = 0.0
         if kind == "watch":
             value, share = self._watched(row, data.value)
-        self.audience.interact(data.user_id, Past(row, kind, time_s, value), data.device)
+        if data.user_id != _ERASED:
+            self.audience.interact(data.user_id, Past(row, kind, time_s, value), data.device)
         self.popularity.count(row, kind, share, time_s, self.audience.country(data.user_id))
         if kind == "impression":
             self._impressions[row] += 1
@@ -190,13 +220,11 @@ class LiveState:
         self._waiting_count -= len(events)
         return events
 
-    def _forget_waiting(self, user_id: str) -> None:
-        for item_id in list(self._waiting):
-            events = self._pop_waiting(item_id)
-            kept = [event for event in events if event.subject != user_id]
-            if kept:
-                self._waiting[item_id] = kept
-                self._waiting_count += len(kept)
+    def _forget_waiting(self, user_id: str, until: datetime) -> None:
+        """Leave of what an erased user did only that somebody did it: it still counts for the video."""
+        for item_id, events in self._waiting.items():
+            if any(event.subject == user_id for event in events):
+                self._waiting[item_id] = [_anonymous(event, user_id, until) for event in events]
 
 
 def empty_state(
@@ -224,6 +252,13 @@ def empty_state(
     popularity = Popularity(videos, long_half_life_s=long_half_life_s, short_half_life_s=short_half_life_s)
     audience = Audience(max_users=max_users, max_seen=max_seen)
     return LiveState(videos, audience, popularity, RecentIds(recent_ids), promised_impressions, waiting_kept)
+
+
+def _anonymous(event: AnyEvent, user_id: str, until: datetime) -> AnyEvent:
+    if event.subject != user_id or event.time > until or not isinstance(event.data, Interaction):
+        return event
+    data = replace(event.data, user_id=_ERASED, trace_id=None, device=None)
+    return cast(AnyEvent, replace(event, subject=_ERASED, traceparent=None, data=data))
 
 
 def _as_long(array: NDArray[Any], size: int, fill: float) -> NDArray[Any]:

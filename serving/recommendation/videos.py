@@ -309,15 +309,21 @@ class Videos:
 
     # Saving ---------------------------------------------------------------------------------------------------
 
-    def capture(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return arrays and lists to save. May run beside the writer: what it misses, events applied again make good,
-        for an event that is applied twice changes nothing."""
+    def arrays(self) -> tuple[int, dict[str, NDArray[Any]]]:
+        """Return the number of rows and all arrays, to be saved at once: the columns are the ones in use.
+
+        May run beside the writer: what is saved half-written, the same events applied again make good.
+        """
         rows = self._rows
         arrays = {name: array[:rows] for name, array in self._columns.arrays.items()}
         for name, postings in (("by_word", self.by_word), ("by_creator", self.by_creator)):
             packed, lengths = postings.packed()
             arrays |= {f"{name}.rows": packed[packed < rows], f"{name}.lengths": _lengths_below(packed, lengths, rows)}
-        lists = {
+        return rows, arrays
+
+    def lists(self, rows: int) -> dict[str, list[Any]]:
+        """Return what is not in arrays, for the first `rows` rows. Ask once the arrays are saved: codes come first."""
+        return {
             "item_ids": self._item_ids[:rows],
             "titles": self._titles[:rows],
             "creators": list(self.creators.names),
@@ -327,10 +333,9 @@ class Videos:
             "region_sets": [sorted(regions) for regions in list(self.region_sets.sets)],
             "withheld": [[item_id, *what] for item_id, what in list(self._withheld.items())],
         }
-        return arrays, lists
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], lists: Mapping[str, Any]) -> None:
-        """Take over what `capture` returned. Only for an object never written to."""
+        """Take over what `arrays` and `lists` returned. Only for an object never written to."""
         rows = len(lists["item_ids"])
         columns = Columns(max(1_024, rows))
         for name in columns.arrays:
