@@ -61,7 +61,7 @@ class ItemNeighbours(_ItemWeights):
         matrix = feedback.matrix()
         together = np.asarray((matrix.T @ matrix).todense(), np.float32)
         liked = np.sqrt(np.diag(together))
-        similar = together / (np.outer(liked, liked) + self.config.shrink)
+        similar = together / np.maximum(np.outer(liked, liked) + self.config.shrink, 1e-9)
         np.fill_diagonal(similar, 0.0)
         keep = min(self.config.neighbours, len(similar))
         # Each column keeps its nearest: an item is scored by its own neighbours among the history.
