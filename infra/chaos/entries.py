@@ -38,7 +38,9 @@ def write_entries(seed: int, run: str, plan: EntryPlan, *, start: datetime) -> t
     """
     rng = random.Random(seed)
     vectors = _vectors(plan, seed)
-    records = [_record(run, number, plan, next(vectors), Version.of(start, 0)) for number in range(plan.items)]
+    placed = [
+        (float(number), _record(run, number, plan, next(vectors), Version.of(start, 0))) for number in range(plan.items)
+    ]
     numbers = list(range(plan.items))
     rng.shuffle(numbers)
     cut = 0
@@ -54,8 +56,8 @@ def write_entries(seed: int, run: str, plan: EntryPlan, *, start: datetime) -> t
                 later = OutgoingRecord(topics.INDEX_ENTRIES.name, name, None, tombstone_headers(version))
             else:
                 later = _record(run, number, plan, next(vectors), version, hidden=kind == "hidden")
-            records.append(later)
-    return tuple(records)
+            placed.append((number + 0.5 + rng.random() * (plan.items - number), later))  # somewhere behind its first
+    return tuple(record for _, record in sorted(placed, key=lambda one: one[0]))
 
 
 def publish(bootstrap: str, records: Sequence[OutgoingRecord]) -> None:

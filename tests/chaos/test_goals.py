@@ -91,8 +91,8 @@ def test_an_overloaded_collector_refuses_in_order_and_applies_what_it_accepted(p
 
 def test_a_cold_restart_gives_the_same_index_and_the_same_stores(play: PlayGoal) -> None:
     result = kept(play("G18", GATEWAY))
-    assert result.figures["items"] > 3_500
-    assert 0 < result.figures["entries_read_after_the_start"] < result.figures["entries_in_the_log"] / 2
+    assert result.figures["items"] > 4_500
+    assert result.figures["entries_read_after_the_start"] > 0
 
 
 def test_a_damaged_snapshot_is_refused_and_the_one_before_gives_the_same_index(play: PlayGoal) -> None:

@@ -29,6 +29,15 @@ def test_an_index_of_all_entries_holds_what_they_say() -> None:
     assert len(entries) == 400 + 20 + 8 + 12
 
 
+def test_changes_lie_among_the_entries_and_behind_what_they_change() -> None:
+    entries = write_entries(7, "run", PLAN, start=START)
+    first: dict[str, int] = {}
+    later = [place for place, record in enumerate(entries) if first.setdefault(record.key, place) != place]
+    assert len(later) == 40
+    assert later[0] < 300
+    assert all(decode_entry(entries[place].value or b"").version.seq == 0 for place in first.values())
+
+
 def test_a_seed_decides_all_but_the_name_of_the_run() -> None:
     one, again = (write_entries(7, "run", PLAN, start=START) for _ in range(2))
     assert one == again
