@@ -141,8 +141,8 @@ class Audience:
             person.reactions = _reacted(person.reactions, past)
         if person.seen.add(past.row):
             self._seen_total += 1
-        if device and (person.device is None or past.time_s >= person.device[0]):
-            person.device = past.time_s, device
+        if device:
+            person.device = max(person.device or (past.time_s, device), (past.time_s, device))
         self._stay_within_bounds()
 
     def follow(self, user_id: str, creator: str, time_s: float) -> None:

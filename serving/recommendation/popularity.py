@@ -25,7 +25,7 @@ WEIGHTS: Mapping[str, float] = {"click": 1.0, "watch": 2.0, "like": 3.0, "save":
 DAY_S = 86_400.0
 
 _MOVE_LANDMARK_AT = 500.0  # half-lives: 2^500 is far from the greatest double
-_LISTED = 4_096  # rows in each list of the greatest
+_LISTED = 2_048  # rows in each list of the greatest
 
 
 class DecayedCounts:
@@ -153,7 +153,10 @@ class Popularity:
                 ranked.scale(factor)
         long = self.long.add(row, weight * amount)
         if country is not None:
-            self._countries.setdefault(country, HeavyHitters(_LISTED)).add(row, weight * amount)
+            listed = self._countries.get(country)
+            if listed is None:
+                listed = self._countries[country] = HeavyHitters(_LISTED)
+            listed.add(row, weight * amount)
         amount, factor = self.short.increment(time_s)
         if factor != 1.0:
             self._active.scale(factor)

@@ -53,7 +53,7 @@ class Postings:
         if length <= limit:
             return rows[:length]
         newest = limit // 2
-        older = np.linspace(0, length - newest - 1, limit - newest).astype(np.int64)
+        older = np.arange(limit - newest) * (length - newest) // (limit - newest)
         return np.concatenate([rows[older], rows[length - newest : length]])
 
     def packed(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -17,19 +17,20 @@ class Ranked:
     def __init__(self, size: int) -> None:
         """Between `size` and twice as many rows are kept, once that many came."""
         self.size = size
-        self._values: dict[int, float] = {}
+        self._rows = np.zeros(2 * size + 1, np.int64)
+        self._values = np.zeros(2 * size + 1)
+        self._places: dict[int, int] = {}  # row -> its place in both arrays
         self._lock = threading.Lock()
         self._sorted: Sorted | None = None
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._places)
 
     def best(self) -> Sorted:
         """Return rows and their values `(n,)`, the greatest value first, the smaller row first of equal ones."""
         with self._lock:
             if self._sorted is None:
-                rows = np.fromiter(self._values.keys(), np.int64, len(self._values))
-                values = np.fromiter(self._values.values(), np.float64, len(self._values))
+                rows, values = self._rows[: len(self)], self._values[: len(self)]
                 order = np.lexsort((rows, -values))
                 self._sorted = rows[order], values[order]
             return self._sorted
@@ -37,33 +38,50 @@ class Ranked:
     def discard(self, row: int) -> None:
         """Take a row out."""
         with self._lock:
-            if self._values.pop(row, None) is not None:
-                self._sorted = None
+            place = self._places.pop(row, None)
+            if place is None:
+                return
+            last = len(self)
+            if place != last:  # the last one moves there
+                self._rows[place], self._values[place] = self._rows[last], self._values[last]
+                self._places[int(self._rows[last])] = place
+            self._sorted = None
 
     def scale(self, factor: float) -> None:
         """Multiply every value."""
         with self._lock:
-            self._values = {row: value * factor for row, value in self._values.items()}
+            self._values *= factor
             self._sorted = None
 
     def replace(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        """Hold these rows instead."""
+        """Hold these rows instead, at most twice `size`."""
         with self._lock:
-            self._values = dict(zip(rows.tolist(), values.tolist(), strict=True))
-            self._sorted = None
+            self._hold(rows, values)
+
+    def _value(self, row: int) -> float:
+        place = self._places.get(row)
+        return float(self._values[place]) if place is not None else 0.0
 
     def _put(self, row: int, value: float) -> float | None:
         """Set a value; return the smallest one kept when rows had to go, else None."""
         with self._lock:
-            self._values[row] = value
             self._sorted = None
-            if len(self._values) <= 2 * self.size:
+            place = self._places.get(row)
+            if place is not None:
+                self._values[place] = value
                 return None
-            rows = np.fromiter(self._values.keys(), np.int64, len(self._values))
-            values = np.fromiter(self._values.values(), np.float64, len(self._values))
-            kept = np.argpartition(-values, self.size)[: self.size]
-            self._values = dict(zip(rows[kept].tolist(), values[kept].tolist(), strict=True))
-            return float(values[kept].min())
+            place = self._places[row] = len(self)
+            self._rows[place], self._values[place] = row, value
+            if len(self) <= 2 * self.size:
+                return None
+            kept = np.argpartition(-self._values, self.size)[: self.size]
+            self._hold(self._rows[kept], self._values[kept])
+            return float(self._values[: self.size].min())
+
+    def _hold(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        self._rows[: len(rows)], self._values[: len(rows)] = rows, values
+        self._places = {row: place for place, row in enumerate(rows.tolist())}
+        self._sorted = None
 
 
 class TopList(Ranked):
@@ -107,4 +125,4 @@ class HeavyHitters(Ranked):
 
     def add(self, row: int, amount: float) -> None:
         """Add to the sum of a row."""
-        self._put(row, self._values.get(row, 0.0) + amount)
+        self._put(row, self._value(row) + amount)

@@ -1,5 +1,6 @@
 """The ids of the newest events, to know a producer's repetition when it comes."""
 
+from collections import deque
 from collections.abc import Iterable
 
 from features.seen_ids import DIGEST_BYTES, digest
@@ -10,7 +11,8 @@ class RecentIds:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._digests: dict[bytes, None] = {}  # oldest first
+        self._digests: set[bytes] = set()
+        self._order: deque[bytes] = deque()  # oldest first
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -23,16 +25,18 @@ class RecentIds:
         key = digest(event_id)
         if key in self._digests:
             return False
-        self._digests[key] = None
-        if len(self._digests) > self._capacity:
-            del self._digests[next(iter(self._digests))]
+        self._digests.add(key)
+        self._order.append(key)
+        if len(self._order) > self._capacity:
+            self._digests.discard(self._order.popleft())
         return True
 
     def capture(self) -> list[bytes]:
-        return list(self._digests)
+        return list(self._order)
 
     def restore(self, digests: Iterable[bytes]) -> None:
-        self._digests = dict.fromkeys(digests)
+        self._order = deque(digests)
+        self._digests = set(self._order)
 
 
 def split(packed: bytes) -> list[bytes]:

@@ -22,7 +22,7 @@ STATES = {DELETED: "deleted", HIDDEN: "hidden", UNSAFE: "unsafe", PRIVATE: "priv
 
 _VISIBILITY = {"public": 0, "unlisted": UNLISTED, "private": PRIVATE}
 _WORD_BUCKETS = 2**18  # words share a bucket sometimes; what they propose is ranked by vector anyway
-_NEWEST_KEPT = 4_096
+_NEWEST_KEPT = 2_048
 _DELETED_FIELDS: dict[str, Any] = {"tags": -1, "regions": 0, "media": 0, "duration_s": np.nan, "content": 0.0}
 
 

@@ -8,6 +8,7 @@ in most languages, count less instead.
 """
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ def weighted_words(title: str, tags: Sequence[str], category: str) -> dict[str, 
     """Return what describes a video with its weights. Tags and category are whole phrases and also words."""
     weights: dict[str, float] = {}
     for word, times in Counter(_words(title)).items():
-        weights[word] = _TITLE * (1 + np.log(times)) * min(len(word), _FULL_LENGTH) / _FULL_LENGTH
+        weights[word] = _TITLE * (1 + math.log(times)) * min(len(word), _FULL_LENGTH) / _FULL_LENGTH
     for phrases, weight in ((tags, _TAG), ((category,), _CATEGORY)):
         for phrase in phrases:
             for word in set(_words(phrase)):
@@ -45,6 +46,7 @@ def content_vector(words: dict[str, float]) -> NDArray[np.float32]:
     return total / np.float32(length) if length > 0 else total
 
 
+@lru_cache(maxsize=65_536)
 def word_code(word: str) -> int:
     """Return 64 bits that stand for a word, the same in every process."""
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")

@@ -11,8 +11,8 @@ from serving.recommendation.words import content_vector, weighted_words
 
 _LIKED = 8  # videos looked at
 _QUERIES = 2
-_POOL_EACH = 800  # rows that share a word with one of them, to be compared with all
-_PER_WORD = 400
+_POOL_EACH = 500  # rows that share a word with one of them, to be compared with all
+_PER_WORD = 250
 _QUERY_WEIGHT = 0.5
 _LEAST = 0.1  # a cosine this low is chance: the standard deviation of unrelated ones is 1/8
 

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.ports import Proposal, Rows, Viewer
 
+_FIRST_LOOK = 512  # rows of a list that are checked before all of it is
+
 NO_PROPOSAL = Proposal(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
@@ -20,7 +22,11 @@ def eligible(state: LiveState, viewer: Viewer, rows: Rows) -> NDArray[np.bool_]:
 
 def first_eligible(state: LiveState, viewer: Viewer, rows: Rows, scores: NDArray, limit: int) -> Proposal:
     """Return the first `limit` eligible of rows that are in order already, best first."""
-    chosen = np.flatnonzero(eligible(state, viewer, rows))[:limit]
+    near = max(_FIRST_LOOK, 2 * limit)
+    chosen = np.flatnonzero(eligible(state, viewer, rows[:near]))
+    if len(chosen) < limit and len(rows) > near:
+        chosen = np.flatnonzero(eligible(state, viewer, rows))
+    chosen = chosen[:limit]
     return Proposal(rows[chosen], scores[chosen].astype(np.float32))
 
 
