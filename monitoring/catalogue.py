@@ -253,6 +253,65 @@ MODEL_CREATED = Gauge(
     owner="serving",
 )
 
+# Recommendation ----------------------------------------------------------------------------------------------------
+
+RECOMMENDATION_SECONDS = Histogram(
+    "riverlight_recommendation_stage_seconds",
+    "Time of each stage of a recommendation. stage: viewer, candidates, score, rerank.",
+    LATENCY_SECONDS,
+    labels=("stage",),
+    owner="serving",
+)
+RECOMMENDATIONS = Counter(
+    "riverlight_recommendation_answers",
+    "Answers. viewer: known, new. scored_by: ranker, blend. degraded: yes when a generator or the ranker is missing.",
+    labels=("viewer", "scored_by", "degraded"),
+    owner="serving",
+)
+RECOMMENDATION_RESULTS = Histogram(
+    "riverlight_recommendation_results",
+    "Videos in one answer.",
+    (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0),
+    owner="serving",
+)
+RECOMMENDATION_GENERATORS = Counter(
+    "riverlight_recommendation_generator_calls",
+    "Calls of candidate generators. outcome: proposed, nothing; late, failed, busy (earlier calls hang): left out.",
+    labels=("generator", "outcome"),
+    owner="serving",
+)
+RECOMMENDATION_GENERATOR_SECONDS = Histogram(
+    "riverlight_recommendation_generator_seconds",
+    "Time a candidate generator takes, up to its deadline.",
+    LATENCY_SECONDS,
+    labels=("generator",),
+    owner="serving",
+)
+RECOMMENDATION_RANKER = Counter(
+    "riverlight_recommendation_ranker_calls",
+    "Calls of the ranker. outcome: ranked; late, failed, busy, nothing (no numbers): generators were blended instead.",
+    labels=("outcome",),
+    owner="serving",
+)
+RECOMMENDATION_REMOVED = Counter(
+    "riverlight_recommendation_candidates_removed",
+    "Candidates that re-ranking left out, by reason.",
+    labels=("reason",),
+    owner="serving",
+)
+RECOMMENDATION_SHOWN = Counter(
+    "riverlight_recommendation_videos",
+    "Videos in answers. place: score, exploration, small-creator.",
+    labels=("place",),
+    owner="serving",
+)
+EXPLORATION_PROMISES = Gauge(
+    "riverlight_recommendation_promises",
+    "Promises of impressions to new videos. state: open, and of those that ended in the last 7 days kept, broken.",
+    labels=("state",),
+    owner="serving",
+)
+
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(

@@ -21,6 +21,7 @@ CANARY_WITHIN_S = 1.0
 #: Seconds in which 99 % of a route's successful answers have to be there. Bounds of `LATENCY_SECONDS`.
 ROUTE_WITHIN_S: Mapping[str, float] = {
     "/v1/search/images": 0.4,
+    "/v1/recommendations/{user_id}": 0.2,
     "/v1/media": 0.4,
     "/v1/events/{stream}": 0.2,
     "/v1/items/{item_id}": 0.1,

@@ -7,7 +7,7 @@ those of the running system, so what is uploaded over HTTP becomes searchable ov
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from core.settings import (
     HttpSettings,
     IndexSettings,
     MediaSettings,
+    RecommendationSettings,
     SearchSettings,
     ServingSettings,
     StreamSettings,
@@ -42,6 +43,8 @@ from serving.embedder import ImageEmbedder
 from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
+from serving.recommendation.opening import open_recommender
+from serving.recommendation.topic_log import STREAMS
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
@@ -72,11 +75,12 @@ def until(holds: Callable[[], bool], what: str, within_s: float = _WITHIN_S) -> 
 
 
 class _Loopback(FakePublisher):
-    """Keeps what is published, and does with it what broker and worker would: uploads are indexed, entries followed."""
+    """Keeps what is published, and does with it what broker and worker would: uploads are indexed, topics followed."""
 
-    def __init__(self, log: MemoryEntryLog) -> None:
+    def __init__(self, log: MemoryEntryLog, streams: Mapping[str, MemoryEntryLog]) -> None:
         super().__init__()
         self._log = log
+        self._streams = {topics.BY_STREAM[stream].name: followed for stream, followed in streams.items()}
         self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Envelope | None = None
 
@@ -85,8 +89,9 @@ class _Loopback(FakePublisher):
         assert not any(record.topic.endswith(topics.DLQ_SUFFIX) for record in records), records
         uploads = [self._stored(record) for record in records if record.topic == topics.UPLOADS.name]
         for record in records:
-            if record.topic == topics.INDEX_ENTRIES.name:
-                self._log.append(record.key, record.value, record.headers, int(time.time() * 1000))
+            followed = self._log if record.topic == topics.INDEX_ENTRIES.name else self._streams.get(record.topic)
+            if followed is not None:
+                followed.append(record.key, record.value, record.headers, int(time.time() * 1000))
         if uploads:
             task = asyncio.create_task(self._index(uploads))
             self._tasks.add(task)
@@ -191,7 +196,18 @@ def live_gateway(
     follower.start()
     traces = TraceStore(catalogue)
     traces.start()
-    publisher = _Loopback(log)
+    streams = {stream: MemoryEntryLog() for stream in STREAMS}
+    recommendation = open_recommender(
+        RecommendationSettings(),
+        streams,
+        folder=home / "recommendation",
+        traces=traces,
+        recorder=recorder,
+        clock=clock,
+        at_once=8,
+    )
+    recommendation.start()
+    publisher = _Loopback(log, streams)
     publisher.worker = Envelope(
         "index-upload",
         "uploads",
@@ -223,6 +239,7 @@ def live_gateway(
         clock=clock,
         door=door or Door(None),
         rates=None,
+        recommendation=recommendation,
     )
     config = uvicorn.Config(create_api(deps), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)

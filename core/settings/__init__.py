@@ -7,6 +7,7 @@ file named by `RIVERLIGHT_CONFIG`), the defaults in the sections.
 
 from core.settings.callers import AuthSettings, HttpSettings, Rate, RateSettings
 from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
+from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
 from core.settings.search import IndexSettings, SearchSettings
 from core.settings.section import Section
@@ -28,6 +29,7 @@ __all__ = [
     "ProducerSettings",
     "Rate",
     "RateSettings",
+    "RecommendationSettings",
     "SearchSettings",
     "Section",
     "ServingSettings",

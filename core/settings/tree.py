@@ -17,6 +17,7 @@ from pydantic_settings import (
 from core.errors import ConfigurationError
 from core.settings.callers import AuthSettings, HttpSettings, RateSettings
 from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
+from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
 from core.settings.search import IndexSettings, SearchSettings
 from core.settings.storage import BrokerSettings, CatalogueSettings, ObjectSettings, ProducerSettings
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
+    recommendation: RecommendationSettings = RecommendationSettings()
     serving: ServingSettings = ServingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()

@@ -1,8 +1,5 @@
 "use strict";
 
-const $ = (id) => document.getElementById(id);
-const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-const USER = (sessionStorage.user ||= "console-" + newId());
 const REFRESH_MS = 5000;
 const FOUND_WITHIN_MS = 15000;
 const FATES = {
@@ -18,31 +15,11 @@ let asked = 0; // numbers the searches, so that an answer that is overtaken is d
 
 // --- the API --------------------------------------------------------------------------------------------------------
 
-async function call(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Error("The API does not answer. Is the system running?");
-  }
-  if (response.status === 401) location.assign("/console/sign-in"); // the token has ended
-  const body = await response.json().catch(() => ({})); // what stands before the API may answer in its own words
-  if (!response.ok) throw new Error(body.detail || `The API answered ${response.status}.`);
-  return body;
-}
-
-const post = (path, value) =>
-  call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) });
-
 function postFile(path, file, fields = {}) {
   const form = new FormData();
   form.append("file", file);
   for (const [name, value] of Object.entries(fields)) form.append(name, typeof value === "object" ? JSON.stringify(value) : value);
   return call(path, { method: "POST", body: form });
-}
-
-function event(type, subject, data) {
-  return { specversion: "1.0", id: newId(), source: "console", type: "riverlight." + type, time: new Date().toISOString(), subject, data };
 }
 
 // What was shown and what was clicked goes the way everybody's events go.
@@ -125,12 +102,6 @@ function preview(source) {
 function say(text, bad = false) {
   $("message").textContent = text;
   $("message").className = bad ? "bad" : "";
-}
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
 }
 
 function card(result, position) {
@@ -304,8 +275,6 @@ for (const name of ["k", "min-score", "category"]) $(name).addEventListener("cha
 $("upload").addEventListener("click", upload);
 $("why").addEventListener("toggle", explain);
 $("why-not").addEventListener("submit", whyNot);
-$("sign-out")?.addEventListener("click", () =>
-  fetch("/console/session", { method: "DELETE" }).finally(() => location.assign("/console/sign-in")));
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (drag) => {
     drag.preventDefault();

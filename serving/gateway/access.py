@@ -21,6 +21,10 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("GET", "/v1/media/{media_id}"): (_READERS, Kind.read),
     ("POST", "/v1/events/{stream}"): (_SENDERS, Kind.events),
     ("POST", "/v1/search/images"): (_READERS, Kind.search),
+    ("GET", "/v1/recommender"): (_READERS, Kind.read),
+    ("GET", "/v1/recommendations/{user_id}"): (_READERS, Kind.search),
+    # What was left out of one person's answer, and so what they have seen and hidden.
+    ("GET", "/v1/recommendations/{user_id}/why-not/{item_id}"): (_REVIEWERS, Kind.search),
     # As the catalogue has them: hidden and private items too.
     ("GET", "/v1/items/{item_id}"): (_REVIEWERS, Kind.read),
     # What somebody has searched for, and what was left out of the answer.
@@ -42,6 +46,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("GET", "/docs/oauth2-redirect"): (_ANY_ROLE, Kind.read),
     ("GET", "/"): (EVERYBODY, Kind.free),  # leads to the console
     ("GET", "/console"): (_READERS, Kind.read),
+    ("GET", "/console/homepage"): (_READERS, Kind.read),
     ("GET", "/console/sign-in"): (EVERYBODY, Kind.free),
     ("POST", "/console/session"): (EVERYBODY, Kind.free),  # the token in its body is verified
     ("DELETE", "/console/session"): (EVERYBODY, Kind.free),

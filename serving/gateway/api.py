@@ -8,10 +8,22 @@ from serving.gateway.dependencies import GatewayDeps
 from serving.gateway.entrance import Entrance
 from serving.gateway.middleware import GatewayMiddleware, RequestLimits
 from serving.gateway.problems import CONTENT_TYPE, install_handlers
-from serving.gateway.routes import console, events, features, health, index, items, media, search, session, traces
+from serving.gateway.routes import (
+    console,
+    events,
+    features,
+    health,
+    index,
+    items,
+    media,
+    recommendations,
+    search,
+    session,
+    traces,
+)
 from serving.gateway.schemas import ProblemDocument
 
-_NOUNS = (media, events, search, items, traces, features, index, health, session, console)
+_NOUNS = (media, events, search, recommendations, items, traces, features, index, health, session, console)
 
 _DESCRIPTION = """Events in, answers out.
 

@@ -11,7 +11,15 @@ from fastapi import Request
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError
 from core.ports import EmbeddingService, ObjectStore, Publisher, VectorIndex
-from core.settings import AuthSettings, HttpSettings, SearchSettings, ServingSettings, Settings, StreamSettings
+from core.settings import (
+    AuthSettings,
+    HttpSettings,
+    RecommendationSettings,
+    SearchSettings,
+    ServingSettings,
+    Settings,
+    StreamSettings,
+)
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
@@ -26,6 +34,8 @@ from serving.follower import IndexFollower
 from serving.gateway.jobs import Jobs
 from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
+from serving.recommendation.opening import RunningRecommender, open_recommender
+from serving.recommendation.topic_log import kafka_logs
 from serving.served_index import ServedIndex
 from serving.thumbnails import Thumbnails
 from serving.traces import TraceStore
@@ -60,6 +70,8 @@ class GatewayDeps:
     door: Door
     rates: RateLimiter | None
     tracer: Tracer = NO_TRACING
+    recommendation: RunningRecommender | None = None
+    recommendation_settings: RecommendationSettings = field(default_factory=RecommendationSettings)
     jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
@@ -93,6 +105,8 @@ class GatewayDeps:
 
     async def close(self) -> None:
         """Close what `open_gateway` opened, in the reverse order. The embedding service belongs to the caller."""
+        if self.recommendation is not None:
+            await asyncio.to_thread(self.recommendation.close)
         await asyncio.to_thread(self.follower.close)
         await asyncio.to_thread(self._sampler.close)
         self.index.current.close()
@@ -153,6 +167,19 @@ def open_gateway(
     follower.start()
     traces = TraceStore(catalogue)
     traces.start()
+    recommendation = None
+    if settings.recommendation.enabled:
+        recommendation = open_recommender(
+            settings.recommendation,
+            kafka_logs(settings.broker.bootstrap),
+            folder=home / "recommendation",
+            traces=traces,
+            recorder=recorder,
+            clock=clock,
+            at_once=settings.serving.max_ongoing_requests,
+            max_future_s=settings.streams.max_future_s,
+        )
+        recommendation.start(after=lambda: follower.ready()[0])
     return GatewayDeps(
         http=settings.http,
         auth=settings.auth,
@@ -175,4 +202,6 @@ def open_gateway(
         door=door,
         rates=RateLimiter(settings.rates, recorder) if limited else None,
         tracer=tracer,
+        recommendation=recommendation,
+        recommendation_settings=settings.recommendation,
     )

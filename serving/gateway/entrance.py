@@ -19,6 +19,7 @@ from serving.gateway.access import ROUTES
 from serving.gateway.rates import Kind, RateLimiter
 
 _SIGN_IN = "/console/sign-in"
+_PAGES = ("/console", "/console/homepage")  # a browser that may not see them is led to the sign-in
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -50,7 +51,7 @@ class Entrance:
         allowed, kind = declared or (frozenset(), Kind.read)
         address = client_address(scope, headers, self._proxies)
         asked = declared is None or allowed is not None
-        browsing = scope["path"] == "/console" and "text/html" in headers.get("accept", "")
+        browsing = scope["path"] in _PAGES and "text/html" in headers.get("accept", "")
         caller = await self._identify(method, headers, address, asked=asked, browsing=browsing)
         if self._rates is not None and kind is not Kind.free:
             await self._rates.take(kind, caller.subject or address)

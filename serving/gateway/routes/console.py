@@ -1,4 +1,4 @@
-"""`/console`: the page that shows the system to a person. Server-rendered; talks to the same API as everybody."""
+"""`/console`: the pages that show the system to a person. Server-rendered; they talk to the same API as everybody."""
 
 import asyncio
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, StrictUndefined, select_autoescape
+from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 
 from core.errors import NotFound
 from serving.gateway.dependencies import GatewayDeps, deps_of
@@ -19,7 +19,9 @@ _RECENT = 60
 _ASSETS = {
     "console.css": "text/css",
     "console.js": "text/javascript",
+    "homepage.js": "text/javascript",
     "icon.svg": "image/svg+xml",
+    "page.js": "text/javascript",
     "sign-in.js": "text/javascript",
 }
 # Nothing but our own files and pictures; `blob:` shows the image that is being searched for.
@@ -43,7 +45,7 @@ async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLRespons
     recent = await asyncio.to_thread(newest, index, _RECENT)
     stats = await asyncio.to_thread(index.stats)
     ready, why = deps.follower.ready()
-    page = _template().render(
+    page = _template("console.html").render(
         items=recent,
         n_items=stats.items - stats.hidden,
         model_version=index.model_version,
@@ -51,6 +53,16 @@ async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLRespons
         why=why,
         max_k=deps.search_settings.max_k,
         min_score=deps.search_settings.min_score,
+        signed_in=not deps.door.is_open,
+    )
+    return HTMLResponse(page, headers=CONSOLE_HEADERS)
+
+
+@router.get("/console/homepage", response_class=HTMLResponse)
+async def homepage(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLResponse:
+    page = _template("homepage.html").render(
+        default_k=deps.recommendation_settings.default_k,
+        max_k=deps.recommendation_settings.max_k,
         signed_in=not deps.door.is_open,
     )
     return HTMLResponse(page, headers=CONSOLE_HEADERS)
@@ -70,6 +82,6 @@ def read_file(name: str) -> str:
 
 
 @cache
-def _template():  # type: ignore[no-untyped-def]
+def _template(name: str) -> Template:
     environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
-    return environment.from_string(read_file("console.html"))
+    return environment.from_string(read_file(name))

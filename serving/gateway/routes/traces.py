@@ -9,7 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query
 from core.errors import NotFound
 from serving.gateway.dependencies import GatewayDeps, deps_of
 from serving.gateway.schemas import Trace, WhyNot
-from serving.why import explain
+from serving.recommendation.verdicts import SYSTEM as RECOMMENDATION
+from serving.recommendation.why import explain as explain_recommendation
+from serving.why import Reason, explain
+from storage.catalogue import TraceRecord
 
 router = APIRouter(prefix="/v1/traces", tags=["traces"])
 
@@ -28,8 +31,16 @@ async def trace(
         raise NotFound(f"no answer has the trace {trace_id}; traces are kept for some days")
     why = None
     if item_id is not None:
-        item = await asyncio.to_thread(deps.catalogue.item, item_id)
-        why = WhyNot(**asdict(explain(found, item_id, entry=deps.index.current.get(item_id), item=item)))
+        why = WhyNot(**asdict(await _why(deps, found, item_id)))
     return Trace(
         trace_id=found.trace_id, kind=found.kind, created_at=found.created_at, payload=dict(found.payload), why=why
     )
+
+
+async def _why(deps: GatewayDeps, trace: TraceRecord, item_id: str) -> Reason:
+    if trace.kind == RECOMMENDATION:
+        if deps.recommendation is None:
+            raise NotFound("this system makes no recommendations any more, and so cannot say more about this one")
+        return explain_recommendation(trace, item_id, deps.recommendation.recommender.videos)
+    item = await asyncio.to_thread(deps.catalogue.item, item_id)
+    return explain(trace, item_id, entry=deps.index.current.get(item_id), item=item)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core import events
 from core.clock import SystemClock
 from core.entries import IndexEntry, Version, pack_vector
 from core.ids import media_id
@@ -26,6 +27,7 @@ from core.settings import (
     IndexSettings,
     MediaSettings,
     RateSettings,
+    RecommendationSettings,
     SearchSettings,
     ServingSettings,
     StreamSettings,
@@ -39,6 +41,8 @@ from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
 from serving.gateway.rates import RateLimiter
+from serving.recommendation.opening import open_recommender
+from serving.recommendation.topic_log import STREAMS
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
@@ -111,9 +115,16 @@ def upload_event(item_id: str, media: str, **data: Any) -> dict[str, Any]:
 class World:
     """A gateway and what stands behind it, with ways to make things happen there."""
 
-    def __init__(self, deps: GatewayDeps, log: MemoryEntryLog, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        deps: GatewayDeps,
+        log: MemoryEntryLog,
+        client: httpx.AsyncClient,
+        streams: dict[str, MemoryEntryLog],
+    ) -> None:
         self.deps = deps
         self.log = log
+        self.streams = streams
         self.client = client
         self.publisher: FakePublisher = deps.publisher  # type: ignore[assignment]
         self.embedding: HashEmbedding = deps.embedding  # type: ignore[assignment]
@@ -144,6 +155,15 @@ class World:
         current = self.deps.index.current.get(entry.item_id)
         return current is not None and current.version == entry.version
 
+    def tell(self, stream: str, *told: events.AnyEvent) -> None:
+        """Put events into a topic, and wait until the recommender has read them."""
+        assert self.deps.recommendation is not None
+        counts = self.deps.recommendation.follower.counts
+        before = sum(counts.values())
+        for event in told:
+            self.streams[stream].append(events.event_key(event), events.encode(event))
+        self.until(lambda: sum(counts.values()) == before + len(told))
+
     @staticmethod
     def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
         deadline = time.monotonic() + within_s
@@ -171,6 +191,7 @@ class Shape:
     auth: AuthSettings = field(default_factory=AuthSettings)
     door: Door = field(default_factory=lambda: Door(None))
     rates: RateSettings | None = None
+    recommendation: RecommendationSettings | None = field(default_factory=RecommendationSettings)
 
 
 @pytest.fixture
@@ -191,6 +212,19 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
         follower.start()
         traces = TraceStore(catalogue)
         traces.start()
+        streams = {stream: MemoryEntryLog() for stream in STREAMS}
+        recommendation = None
+        if shape.recommendation is not None:
+            recommendation = open_recommender(
+                shape.recommendation,
+                streams,
+                folder=tmp_path / "recommendation",
+                traces=traces,
+                recorder=recorder,
+                clock=clock,
+                at_once=4,
+            )
+            recommendation.start()
         deps = GatewayDeps(
             http=shape.http,
             auth=shape.auth,
@@ -210,11 +244,13 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             clock=clock,
             door=shape.door,
             rates=RateLimiter(shape.rates, recorder) if shape.rates else None,
+            recommendation=recommendation,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=create_api(deps)), base_url="http://gateway")
-        world = World(deps, log, client)
+        world = World(deps, log, client, streams)
         opened.append(world)
         World.until(lambda: follower.ready()[0])
+        World.until(lambda: recommendation is None or recommendation.follower.ready()[0])
         return world
 
     yield make

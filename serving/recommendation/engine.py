@@ -1,0 +1,68 @@
+"""All that is made for one live state to answer from it; another state gets another engine."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from core.clock import Clock
+from core.settings import RecommendationSettings
+from monitoring.recorder import Recorder
+from serving.recommendation.candidates import CandidateSource
+from serving.recommendation.exploration import ExplorationLedger
+from serving.recommendation.exposure import CreatorExposure
+from serving.recommendation.generators import all_generators
+from serving.recommendation.live_state import LiveState
+from serving.recommendation.ports import Generator, Ranker
+from serving.recommendation.scoring import Scorer
+
+MakeGenerators = Callable[[LiveState], Iterable[Generator]]
+MakeRanker = Callable[[LiveState], Ranker | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """Generators, scorer, ledger and exposure over one state."""
+
+    state: LiveState
+    source: CandidateSource
+    scorer: Scorer
+    ledger: ExplorationLedger
+    exposure: CreatorExposure
+
+
+def make_engine(
+    state: LiveState,
+    settings: RecommendationSettings,
+    *,
+    recorder: Recorder,
+    clock: Clock,
+    generator_threads: Executor,
+    ranker_threads: Executor,
+    at_once: int,
+    make_generators: MakeGenerators = all_generators,
+    make_ranker: MakeRanker = lambda state: None,
+) -> Engine:
+    """Return an engine over a state, for at most `at_once` answers at a time."""
+    ledger = ExplorationLedger(
+        state, impressions=settings.promised_impressions, hours=settings.promise_hours, clock=clock
+    )
+    return Engine(
+        state=state,
+        source=CandidateSource(
+            (*make_generators(state), ledger),
+            threads=generator_threads,
+            deadline_s=settings.generator_deadline_s,
+            at_once=at_once,
+            recorder=recorder,
+        ),
+        scorer=Scorer(
+            state.videos,
+            settings,
+            recorder=recorder,
+            threads=ranker_threads,
+            at_once=at_once,
+            ranker=make_ranker(state),
+        ),
+        ledger=ledger,
+        exposure=CreatorExposure(state, clock),
+    )

@@ -1,0 +1,114 @@
+"""The recommender and what feeds it, opened together in a gateway replica."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from core.clock import Clock
+from core.settings import RecommendationSettings
+from monitoring.recorder import Recorder
+from serving.entry_log import EntryLog
+from serving.recommendation.engine import MakeGenerators, MakeRanker
+from serving.recommendation.follower import LiveFollower, ServedState
+from serving.recommendation.generators import all_generators
+from serving.recommendation.live_state import LiveState, empty_state
+from serving.recommendation.recommend import Recommender
+from serving.traces import TraceStore
+
+PATIENCE_S = 60.0
+
+
+class RunningRecommender:
+    """A recommender and its follower, which begins to read when `start` is told so."""
+
+    def __init__(self, recommender: Recommender, follower: LiveFollower) -> None:
+        self.recommender = recommender
+        self.follower = follower
+        self._closing = threading.Event()
+        self._starter: threading.Thread | None = None
+
+    def start(self, *, after: Callable[[], bool] = lambda: True) -> None:
+        """Begin to follow once `after` says so, at the latest after `PATIENCE_S`.
+
+        Reading a long log takes the processor that others need to become ready; recommendations can wait for them.
+        """
+        self._starter = threading.Thread(target=self._start, args=(after,), name="recommendation-starter", daemon=True)
+        self._starter.start()
+
+    def close(self) -> None:
+        """Stop answering and following."""
+        self._closing.set()
+        if self._starter is not None:
+            self._starter.join(timeout=10)
+        self.recommender.close()
+        self.follower.close()
+
+    def _start(self, after: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not after() and time.monotonic() < deadline:
+            if self._closing.wait(0.1):
+                return
+        if not self._closing.is_set():
+            self.follower.start()
+
+
+def open_recommender(
+    settings: RecommendationSettings,
+    logs: Mapping[str, EntryLog],
+    *,
+    folder: Path,
+    traces: TraceStore,
+    recorder: Recorder,
+    clock: Clock,
+    at_once: int,
+    max_future_s: float = 300.0,
+    make_generators: MakeGenerators = all_generators,
+    make_ranker: MakeRanker = lambda state: None,
+) -> RunningRecommender:
+    """Return a recommender over the live state of `logs`; nothing is read before its `start`.
+
+    Args:
+        folder: where snapshots of the state are kept.
+        at_once: requests answered at the same time.
+        max_future_s: an event further in the future is not applied.
+        make_generators: makes the candidate generators over a state, again for each state that is served.
+        make_ranker: makes the ranker over a state; None where there is none.
+    """
+    make_state = partial(state_of, settings)
+    served = ServedState(make_state())
+    follower = LiveFollower(
+        served=served,
+        logs=logs,
+        make_state=make_state,
+        folder=folder,
+        recorder=recorder,
+        clock=clock,
+        snapshot_interval_s=settings.snapshot_interval_s,
+        snapshots_kept=settings.snapshots_kept,
+        max_future_s=max_future_s,
+    )
+    recommender = Recommender(
+        served=served,
+        ready=follower.ready,
+        traces=traces,
+        settings=settings,
+        recorder=recorder,
+        clock=clock,
+        at_once=at_once,
+        make_generators=make_generators,
+        make_ranker=make_ranker,
+    )
+    return RunningRecommender(recommender, follower)
+
+
+def state_of(settings: RecommendationSettings) -> LiveState:
+    """Return an empty live state of the sizes and half-lives that are configured."""
+    return empty_state(
+        max_users=settings.max_users,
+        max_seen=settings.max_seen,
+        long_half_life_s=settings.popularity_half_life_h * 3600,
+        short_half_life_s=settings.trending_half_life_h * 3600,
+        promised_impressions=settings.promised_impressions,
+    )

@@ -1,0 +1,170 @@
+"""Scoring: how much a viewer would like each candidate, from several aims at once.
+
+    score = base - dislike_weight · likeness to what the viewer disliked + freshness_weight · 2^(-age / half-life)
+            - quality_weight · (1 - quality)
+
+`base` is the mean of the ranker's predictions (click, share watched, like), weighted by the settings. Without a ranker,
+or when it is late, fails, or says nothing that is a number, `base` blends the generators: each gives a candidate
+`1 / (1 + rank / 20)` times its weight, as in reciprocal rank fusion (Cormack et al. 2009), and the sum is divided by
+that of all weights. Both lie in [0, 1].
+"""
+
+import concurrent.futures
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from core.settings import RecommendationSettings
+from monitoring.catalogue import RECOMMENDATION_RANKER
+from monitoring.recorder import Recorder
+from serving.recommendation.bounded import Bounded
+from serving.recommendation.ports import Candidates, Ranker, Rows, Scores, Viewer
+from serving.recommendation.videos import Videos
+
+_log = structlog.get_logger(__name__)
+
+BLEND = "blend/1"
+#: What a generator's word counts for while there is no ranker; one that is not named counts `_OTHER`.
+BLEND_WEIGHTS: Mapping[str, float] = {
+    "two-tower": 1.0,
+    "neighbours": 1.0,
+    "follows": 0.8,
+    "content": 0.7,
+    "trending": 0.5,
+    "local": 0.5,
+    "popular": 0.4,
+    "fresh": 0.2,
+    "exploration": 0.1,
+}
+_OTHER = 0.3
+_RANK_HALVES = 20.0  # the rank at which a proposal counts half of the first
+_DISLIKED_KEPT = 20  # newest dislikes that count
+_SAME_CREATOR = 0.5  # how much being by a creator of something disliked is like it
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores `(n,)` of candidates, what they are made of, and what made them."""
+
+    scores: Scores
+    objectives: Mapping[str, Scores]  # `click`, `watch`, `like` or `blend`; `dislike`, `freshness`, `quality`
+    scored_by: str  # version of the ranker, or `BLEND`
+    ranker_missing: str | None = None  # a ranker there is, but it was `late`, `busy`, `failed` or said `nothing`
+
+
+class Scorer:
+    """Scores candidates. Thread-safe."""
+
+    def __init__(
+        self,
+        videos: Videos,
+        settings: RecommendationSettings,
+        *,
+        recorder: Recorder,
+        threads: Executor,
+        at_once: int,
+        ranker: Ranker | None = None,
+    ) -> None:
+        """`threads`: where the ranker runs, at most `at_once` times at once."""
+        self._videos = videos
+        self._settings = settings
+        self._recorder = recorder
+        self._ranker = ranker
+        self._predict = Bounded(ranker.predict, threads, at_once) if ranker is not None else None
+        self._weights = {
+            "click": settings.click_weight,
+            "watch": settings.watch_weight,
+            "like": settings.like_weight,
+        }
+
+    def score(self, viewer: Viewer, candidates: Candidates) -> Scored:
+        """Return scores of all candidates. Waits for the ranker up to its deadline, so not for the event loop."""
+        heads, missing = self._ask_ranker(viewer, candidates)
+        if heads is not None:
+            base = self._mean(heads, len(candidates.rows))
+            objectives, scored_by = dict(heads), self._ranker.version if self._ranker is not None else BLEND
+        else:
+            base = blend(candidates)
+            objectives, scored_by = {"blend": base}, BLEND
+        settings, rows = self._settings, candidates.rows
+        dislike = disliked_likeness(self._videos, viewer, rows)
+        freshness = fresh(self._videos.created_s[rows], viewer.now.timestamp(), settings.freshness_half_life_h * 3600)
+        quality = np.nan_to_num(self._videos.quality[rows], nan=1.0)
+        scores = (
+            base
+            - settings.dislike_weight * dislike
+            + settings.freshness_weight * freshness
+            - settings.quality_weight * (1 - quality)
+        )
+        objectives |= {"dislike": dislike, "freshness": freshness, "quality": quality}
+        return Scored(scores.astype(np.float32), objectives, scored_by, missing)
+
+    def _ask_ranker(self, viewer: Viewer, candidates: Candidates) -> tuple[Mapping[str, Scores] | None, str | None]:
+        """Return the ranker's predictions, or None and what was the matter (None: there is no ranker)."""
+        if self._predict is None or not len(candidates.rows):
+            return None, None
+        heads: Mapping[str, Scores] | None = None
+        future = self._predict.start(viewer, candidates)
+        if future is None:
+            outcome = "busy"
+        else:
+            try:
+                heads = self._sound(future.result(timeout=self._settings.ranker_deadline_s), len(candidates.rows))
+                outcome = "ranked" if heads is not None else "nothing"
+            except concurrent.futures.TimeoutError:
+                outcome = "late" if not future.done() else "failed"
+            except Exception as error:
+                outcome = "failed"
+                _log.warning("ranker_failed", error=repr(error))
+        self._recorder.count(RECOMMENDATION_RANKER, outcome=outcome)
+        return heads, None if outcome == "ranked" else outcome
+
+    def _sound(self, heads: Mapping[str, Scores], n: int) -> Mapping[str, Scores] | None:
+        """Return predictions as `(n,)` within [0, 1], what is no number as 0; None when there is nothing to use."""
+        sound: dict[str, Scores] = {}
+        for name in self._weights:
+            values = np.asarray(heads.get(name, ()), np.float32)
+            if values.shape == (n,) and np.isfinite(values).any():
+                sound[name] = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
+        return sound if any(self._weights[name] > 0 for name in sound) else None
+
+    def _mean(self, heads: Mapping[str, Scores], n: int) -> Scores:
+        total = sum(self._weights[name] for name in heads)
+        mean = np.zeros(n, np.float32)
+        for name, values in heads.items():
+            mean += np.float32(self._weights[name] / total) * values
+        return mean
+
+
+def blend(candidates: Candidates) -> Scores:
+    """Return the weighted reciprocal ranks `(n,)` of candidates in their generators, in [0, 1]."""
+    base = np.zeros(len(candidates.rows), np.float32)
+    total = sum(BLEND_WEIGHTS.values())
+    for name, (places, _) in candidates.proposed.items():
+        ranks = np.arange(len(places), dtype=np.float32)
+        base[places] += np.float32(BLEND_WEIGHTS.get(name, _OTHER) / total) / (1 + ranks / np.float32(_RANK_HALVES))
+    return np.minimum(base, np.float32(1.0))
+
+
+def disliked_likeness(videos: Videos, viewer: Viewer, rows: Rows) -> Scores:
+    """Return how much each row is like what the viewer disliked or hid lately, in [0, 1].
+
+    The greatest cosine of content vectors, at least `_SAME_CREATOR` for a video by the same creator.
+    """
+    disliked = [past.row for past in viewer.history if past.kind in ("dislike", "hide")][:_DISLIKED_KEPT]
+    if not disliked or not len(rows):
+        return np.zeros(len(rows), np.float32)
+    against = np.array(disliked)
+    likeness = (videos.content[rows] @ videos.content[against].T).max(axis=1)
+    same = np.isin(videos.creator[rows], videos.creator[against])
+    return np.clip(np.maximum(likeness, np.where(same, _SAME_CREATOR, 0.0)), 0.0, 1.0).astype(np.float32)
+
+
+def fresh(created_s: NDArray[np.float64], now_s: float, half_life_s: float) -> Scores:
+    """Return `2^(-age / half-life)`, 1 for what is from the future."""
+    ages = np.maximum(0.0, now_s - created_s)
+    return np.exp2(-np.minimum(ages / half_life_s, 1_000.0)).astype(np.float32)

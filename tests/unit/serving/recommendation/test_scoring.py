@@ -1,0 +1,149 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from core.settings import RecommendationSettings
+from monitoring.catalogue import RECOMMENDATION_RANKER
+from monitoring.recorder import Recorder
+from serving.recommendation.opening import state_of
+from serving.recommendation.ports import Candidates, Past, Viewer
+from serving.recommendation.scoring import BLEND, Scorer, blend, fresh
+from tests.unit.serving.recommendation.live_events import START, created
+
+ONLY_RANKER = {"dislike_weight": 0.0, "freshness_weight": 0.0, "quality_weight": 0.0}
+N = 4
+
+
+class Says:
+    """A ranker that says what it was told to."""
+
+    version = "ranker/7"
+
+    def __init__(self, heads=None, during=lambda: None):
+        self.heads = heads
+        self.during = during
+
+    def predict(self, viewer, candidates):
+        self.during()
+        return self.heads
+
+
+def viewer(*history: Past) -> Viewer:
+    return Viewer("viewer", START + timedelta(hours=1), history=history)
+
+
+def candidates(**places: list[int]) -> Candidates:
+    proposed = {name: (np.array(one, np.int32), np.ones(len(one), np.float32)) for name, one in places.items()}
+    return Candidates(np.arange(N), proposed)
+
+
+@pytest.fixture
+def make_scorer():
+    threads, recorder = ThreadPoolExecutor(8), Recorder()
+
+    def make(ranker=None, **settings):
+        tuned = RecommendationSettings(**{**ONLY_RANKER, **settings})
+        state = state_of(tuned)
+        for number in range(N):
+            state.apply(created(f"v{number}", 0, title=f"word{number}", owner_id=f"c{number // 2}"))
+        scorer = Scorer(state.videos, tuned, recorder=recorder, threads=threads, at_once=2, ranker=ranker)
+        scorer.state, scorer.recorder = state, recorder  # for what a test does and looks at
+        return scorer
+
+    yield make
+    threads.shutdown(wait=False)
+
+
+def test_several_aims_are_one_score_by_their_weights(make_scorer):
+    heads = {"click": [1, 0, 0, 0], "watch": [0, 1, 0, 0.5], "like": [0, 0, 1, 0.5]}
+    heads = {name: np.array(values, np.float32) for name, values in heads.items()}
+    scored = make_scorer(Says(heads), click_weight=1, watch_weight=2, like_weight=1).score(viewer(), candidates())
+    assert scored.scores.tolist() == pytest.approx([0.25, 0.5, 0.25, 0.375])
+    assert (scored.scored_by, scored.ranker_missing) == ("ranker/7", None)
+    assert scored.objectives["watch"].tolist() == [0, 1, 0, 0.5]
+
+
+def test_a_task_the_ranker_does_not_know_does_not_count(make_scorer):
+    heads = {"click": np.array([0.2, 0.4, 0.6, 0.8], np.float32)}
+    scored = make_scorer(Says(heads)).score(viewer(), candidates())
+    assert scored.scores.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+def test_predictions_that_are_no_numbers_count_nothing(make_scorer):
+    heads = {"watch": np.array([np.nan, 0.5, np.inf, 7.0], np.float32)}
+    scored = make_scorer(Says(heads)).score(viewer(), candidates())
+    assert scored.scores.tolist() == [0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "heads", [{}, {"watch": np.full(N, np.nan)}, {"watch": np.zeros(N - 1)}, {"something": np.ones(N)}]
+)
+def test_a_ranker_that_says_nothing_is_done_without(make_scorer, heads):
+    scorer = make_scorer(Says(heads))
+    scored = scorer.score(viewer(), candidates(popular=[2, 1]))
+    assert (scored.scored_by, scored.ranker_missing) == (BLEND, "nothing")
+    assert scored.scores.argmax() == 2
+    assert scorer.recorder.value(RECOMMENDATION_RANKER, outcome="nothing") >= 1
+
+
+def test_a_ranker_that_fails_is_done_without(make_scorer):
+    def fail():
+        raise ValueError("broken")
+
+    scored = make_scorer(Says({}, fail)).score(viewer(), candidates(popular=[3]))
+    assert (scored.scored_by, scored.ranker_missing, scored.scores.argmax()) == (BLEND, "failed", 3)
+
+
+def test_a_ranker_that_hangs_costs_its_deadline_and_then_nothing(make_scorer):
+    release = threading.Event()
+    scorer = make_scorer(Says({}, release.wait), ranker_deadline_s=0.02)
+    said = [scorer.score(viewer(), candidates(popular=[3])).ranker_missing for _ in range(4)]
+    release.set()
+    assert said == ["late", "late", "busy", "busy"]
+
+
+def test_without_a_ranker_the_generators_are_blended_and_no_ranker_is_missed(make_scorer):
+    scored = make_scorer().score(viewer(), candidates(popular=[0, 1], content=[1]))
+    assert (scored.scored_by, scored.ranker_missing) == (BLEND, None)
+    assert np.argsort(-scored.scores).tolist()[:2] == [1, 0]
+
+
+def test_the_blend_is_the_weighted_sum_of_reciprocal_ranks():
+    found = blend(candidates(popular=[2, 0]))
+    assert found[2] / found[0] == pytest.approx(1 + 1 / 20)
+    assert found[1] == found[3] == 0
+    everything = {name: [0] for name in ("two-tower", "neighbours", "follows", "content", "trending", "local")}
+    assert 0 < blend(candidates(**everything))[0] <= 1
+
+
+@pytest.mark.parametrize("kind", ["dislike", "hide"])
+def test_what_is_like_something_disliked_scores_less(make_scorer, kind):
+    scorer = make_scorer(dislike_weight=1.0)
+    disliked = scorer.score(viewer(Past(0, kind, 0.0, 0.0)), candidates())
+    liked = scorer.score(viewer(Past(0, "like", 0.0, 0.0)), candidates())
+    assert disliked.objectives["dislike"][0] == pytest.approx(1.0, abs=1e-5)
+    assert disliked.objectives["dislike"][1] >= 0.5  # by the same creator
+    assert disliked.scores[0] < disliked.scores[1] < disliked.scores[2:].min()
+    assert liked.objectives["dislike"].tolist() == [0] * N
+
+
+def test_what_is_judged_bad_scores_less_and_what_nobody_judged_does_not(make_scorer):
+    scorer = make_scorer(quality_weight=0.5)
+    scorer.state.videos.judge(1, quality=0.4)
+    scores = scorer.score(viewer(), candidates()).scores
+    assert scores.tolist() == pytest.approx([0, -0.3, 0, 0])
+
+
+def test_new_counts_more_than_old_and_the_future_not_more_than_now():
+    hour = 3600.0
+    now = 1e9
+    found = fresh(np.array([now, now - hour, now - 1e6 * hour, now + hour]), now, hour)
+    assert found.tolist() == pytest.approx([1.0, 0.5, 0.0, 1.0])
+
+
+def test_no_candidates_have_no_scores(make_scorer):
+    nobody = Candidates(np.zeros(0, np.int64), {})
+    assert len(make_scorer(Says({"watch": np.zeros(0)})).score(viewer(Past(0, "hide", 0.0, 0.0)), nobody).scores) == 0
