@@ -214,8 +214,8 @@ def search_while_adding(
 def resident_mb() -> float:
     """Return the memory that this process holds and no other can have.
 
-    Pages of files (the code of libraries) are left out where the system tells them apart: they come and go with what
-    else the machine does, and the index maps no files.
+    Pages of files (the code of libraries, rows that searches touched) are left out where the system tells them apart:
+    it takes them back whenever something else needs the memory.
     """
     gc.collect()
     try:

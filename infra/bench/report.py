@@ -1,5 +1,6 @@
 """Turns what benchmarks found into a table for people, and into docs/benchmarks.md with its plots."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ makes it again. A figure is the median of the repetitions, which are given besid
 in turns within the same run, above 1 where ours is better. Everything, load generators too, ran on the one machine
 named with each table.
 """
+_COMMAND = re.compile(r"^`riverlight bench run (\w+)`", re.MULTILINE)
 
 
 def table(documents: Sequence[dict[str, Any]]) -> Table:
@@ -28,21 +30,36 @@ def table(documents: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-def write_page(documents: Sequence[dict[str, Any]], page: Path) -> list[Path]:
-    """Write the page and its plots (in `<page folder>/images/`); return every file written."""
+def write_page(documents: Sequence[dict[str, Any]], page: Path, order: Sequence[str]) -> list[Path]:
+    """Write the page and its plots (in `<page folder>/images/`); return every file written.
+
+    Args:
+        order: names of all benchmarks, as they come on the page. One without a document keeps its section of before:
+            who measures one again need not measure all of them.
+    """
     images = page.parent / "images"
     written = [page]
-    parts = [HEAD]
+    sections = _sections(page)
     for document in documents:
-        parts.append(_section(document))
+        parts = [_section(document)]
         for number, curve in enumerate(document["curves"], start=1):
             image = images / f"bench-{document['name']}-{number}.png"
             _plot(curve, image)
             written.append(image)
             parts.append(f"![{curve['title']}](images/{image.name})\n")
+        sections[document["name"]] = "\n".join(parts)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(parts), encoding="utf-8")
+    page.write_text("\n".join([HEAD, *(sections[name] for name in order if name in sections)]), encoding="utf-8")
     return written
+
+
+def _sections(page: Path) -> dict[str, str]:
+    """Return the sections of a page that is there, by the name of the benchmark each is about."""
+    if not page.exists():
+        return {}
+    parts = re.split(r"^(?=## )", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    named = ((_COMMAND.search(part), part) for part in parts)
+    return {match[1]: part.rstrip("\n") + "\n" for match, part in named if match}
 
 
 def figure(value: float | None) -> str:

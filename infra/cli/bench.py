@@ -58,7 +58,7 @@ def report_command(
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/benchmarks.md"),
     output: OutputOption = OutputFormat.text,
 ) -> None:
-    """Write the page of benchmarks and its plots from what was measured."""
+    """Write the page of benchmarks and its plots from what was measured; what was not keeps its section."""
     from core.errors import NotFound
     from infra.bench.catalogue import benchmarks
     from infra.bench.report import write_page
@@ -70,5 +70,5 @@ def report_command(
         found = [document for document in read_results(folder) if document.get("name") in order]
         if not found:
             raise NotFound(f"no results in {folder}; measure first: riverlight bench run")
-        written = write_page(sorted(found, key=lambda document: order.index(document["name"])), page)
+        written = write_page(found, page, order)
         emit([str(path) for path in written], "\n".join(str(path) for path in written), output)

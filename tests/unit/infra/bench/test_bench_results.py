@@ -72,7 +72,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
 
 def test_the_page_says_what_was_not_met_and_draws_the_curves(tmp_path: Path) -> None:
     [document] = run_benchmarks([Benchmark("demo", "x", _result)], BenchOptions(tmp_path, report=lambda line: None))
-    written = write_page([document], tmp_path / "docs" / "benchmarks.md")
+    written = write_page([document], tmp_path / "docs" / "benchmarks.md", [document["name"]])
     page = written[0].read_text()
     assert "| ours | 11,000 events/s | 12,000, 9,000, 11,000 | ≥ 10,000: met |" in page
     assert "| late, p99 | 20 ms | 30, 10, 20 | ≤ 15: NOT met |" in page
@@ -86,3 +86,23 @@ def test_the_page_says_what_was_not_met_and_draws_the_curves(tmp_path: Path) -> 
 )
 def test_figures_have_three_significant_digits(value: float | None, shown: str) -> None:
     assert figure(value) == shown
+
+
+def test_a_benchmark_that_was_not_measured_again_keeps_its_section(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    [measured] = run_benchmarks([Benchmark("demo", "x", _result)], BenchOptions(tmp_path, report=lambda line: None))
+
+    def written(name: str, title: str) -> dict[str, object]:
+        return measured | {"name": name, "title": title, "command": f"riverlight bench run {name}"}
+
+    one, other = (written(name, f"What {name} does") for name in ("one", "other"))
+    write_page([one, other], page, ["other", "one"])
+    before = page.read_text()
+    assert before.index("## What other does") < before.index("## What one does")
+    write_page([written("one", "What one does now")], page, ["other", "one"])
+    after = page.read_text()
+    assert "## What other does" in after and "## What one does now" in after and "## What one does\n" not in after
+    write_page([other], page, ["other", "one"])
+    assert page.read_text() == after
+    write_page([other], page, ["other"])
+    assert "## What one" not in page.read_text(), "a benchmark that is no more keeps no section"
