@@ -17,9 +17,9 @@ class BprConfig:
     """As in `implicit`."""
 
     factors: int = 64
-    learning_rate: float = 0.03
-    regularization: float = 0.02
-    iterations: int = 150
+    learning_rate: float = 0.01
+    regularization: float = 0.01
+    iterations: int = 100
     seed: int = 0
 
 

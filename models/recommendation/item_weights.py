@@ -104,9 +104,9 @@ class TransitionsConfig:
     """`window` is how far apart two items of a history may be; `backward` how much the reverse order counts."""
 
     window: int = 20
-    decay: float | None = 3.0
-    smoothing: float = 20.0
-    backward: float = 1.0
+    decay: float | None = 5.0
+    smoothing: float = 5.0
+    backward: float = 0.5
 
 
 class Transitions(_ItemWeights):

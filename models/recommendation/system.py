@@ -22,6 +22,7 @@ from models.recommendation.popularity import Popularity, PopularityConfig
 from models.recommendation.ranker import Examples, Ranker, RankerConfig, outcomes
 from models.recommendation.recommender import Recommender, Report, Scores, silent
 from models.recommendation.splits import Split, leave_last_out
+from models.recommendation.towers import TowerConfig
 from models.recommendation.two_tower import IdTwoTower, TwoTower
 
 
@@ -47,6 +48,15 @@ def default_generators() -> list[Recommender]:
         ContentBased(),
         Popularity(PopularityConfig(half_life_days=30)),
     ]
+
+
+QUICK = SystemConfig(held_out=3, tune_epochs=3, ranker=RankerConfig(epochs=6))
+
+
+def quick_system(config: SystemConfig = QUICK) -> "FullSystem":
+    """Return a system that is fitted in about a third of the time: one pair of towers, fewer passes. For a demo."""
+    generators: list[Recommender] = [TwoTower(TowerConfig(epochs=10)), *default_generators()[2:]]
+    return FullSystem(config, generators)
 
 
 class FullSystem:

@@ -18,7 +18,7 @@ from models.recommendation.item_weights import (
 )
 from models.recommendation.popularity import Popularity, PopularityConfig
 from models.recommendation.recommender import Recommender
-from models.recommendation.system import FullSystem, SystemConfig
+from models.recommendation.system import QUICK, FullSystem, SystemConfig, quick_system
 from models.recommendation.towers import TowerConfig
 from models.recommendation.two_tower import IdTwoTower, SequenceTwoTower, TwoTower
 
@@ -68,7 +68,7 @@ LADDER: Mapping[str, Entry] = {
             "nearest items by who liked them",
             ItemNeighbours,
             NeighboursConfig(),
-            {"neighbours": (20, 50, 100, 200), "shrink": (0.0, 10.0, 50.0)},
+            {"neighbours": (5, 10, 20, 50, 100, 200), "shrink": (0.0, 2.0, 10.0, 50.0)},
         ),
         Entry("ease", "linear autoencoder", Ease, EaseConfig(), {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}),
         Entry(
@@ -77,10 +77,10 @@ LADDER: Mapping[str, Entry] = {
             Bpr,
             BprConfig(),
             {
-                "factors": (32, 64, 128),
-                "learning_rate": (0.01, 0.03),
-                "regularization": (0.01, 0.05),
-                "iterations": (100, 300),
+                "factors": (32, 64),
+                "learning_rate": (0.003, 0.01, 0.03),
+                "regularization": (0.001, 0.01, 0.05),
+                "iterations": (30, 100, 300),
             },
         ),
         Entry("wals-32", "WALS with 32 factors, the reference", Wals, FactorizationConfig(32, 1.0, 1.0, 10), {}),
@@ -134,6 +134,14 @@ LADDER: Mapping[str, Entry] = {
             SequenceTwoTower,
             TowerConfig(history="attention"),
             {"dropout": (0.3, 0.5), "log_q": (0.5, 1.0), "layers": (1, 2)},
+            slow=True,
+        ),
+        Entry(
+            "quick-system",
+            "generators, then the ranker, fitted in a third of the time",
+            quick_system,
+            QUICK,
+            {"each": (50, 100, 200)},
             slow=True,
         ),
         Entry(

@@ -65,6 +65,13 @@ def test_an_unknown_model_says_which_there_are():
         climb(two_tastes(), names=("svd",))
 
 
+def test_every_entry_of_the_ladder_builds_with_every_setting_of_its_space():
+    for entry in LADDER.values():
+        for name, values in entry.space.items():
+            for value in values:
+                assert getattr(entry.build({name: value}).config, name) == value
+
+
 @pytest.mark.parametrize("method", ["grid", "optuna"])
 def test_a_search_returns_the_best_of_what_it_tried(method):
     validation = leave_last_out(two_tastes(), back=1)
