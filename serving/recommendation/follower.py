@@ -102,9 +102,7 @@ class LiveFollower:
         self._caught_up = False
         self._saved_events = 0
         self._threads: list[threading.Thread] = []
-        self.counts: dict[
-            str, int
-        ] = {}  # by what became of events: see `LiveState.apply`; and `invalid`, `failed`
+        self.counts: dict[str, int] = {}  # by what became of events: see `LiveState.apply`; and `invalid`, `failed`
         self.lag = 0  # records in the log that are not applied yet, when last looked at
         self.rebuilds = 0
 
