@@ -1,11 +1,12 @@
 """The embedding service over a Ray Serve handle: arrays go from process to process without JSON."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -32,16 +33,29 @@ class HandleEmbeddingService(EmbeddingService):
         results: list[EncodedImage | EncodeFailure] = []
         for start in range(0, len(media_ids), MAX_IMAGES_PER_CALL):
             asked = list(media_ids[start : start + MAX_IMAGES_PER_CALL])
-            response = self._handle.encode_media.remote(asked, crop=crop, timeout_s=timeout_s, **self._context())
-            results.extend(await _answer(response, timeout_s))
+            results.extend(await self._ask(self._handle.encode_media, asked, crop, timeout_s))
         return results
 
     async def encode_bytes(
         self, data: bytes, *, crop: Crop | None = None, timeout_s: float = 10.0
     ) -> EncodedImage | EncodeFailure:
         """See the port."""
-        response = self._handle.encode_bytes.remote(data, crop=crop, timeout_s=timeout_s, **self._context())
-        return await _answer(response, timeout_s)
+        return await self._ask(self._handle.encode_bytes, data, crop, timeout_s)
+
+    async def _ask(self, method: Any, what: list[str] | bytes, crop: Crop | None, timeout_s: float) -> Any:
+        """Call a method of the deployment; where the replica that has the call dies, once more, of another one.
+
+        Embedding changes nothing, so it may be asked for twice. Not more often: an image that kills whoever looks at it
+        would go through all of them.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            return await _answer(method.remote(what, crop=crop, timeout_s=timeout_s, **self._context()), timeout_s)
+        except Unavailable as error:
+            left_s = deadline - time.monotonic()
+            if not isinstance(error.__cause__, RayActorError) or left_s <= 0:
+                raise
+        return await _answer(method.remote(what, crop=crop, timeout_s=left_s, **self._context()), left_s)
 
     def _context(self) -> dict[str, str | None]:
         """What ties the encoder's log lines and spans to ours."""

@@ -72,9 +72,13 @@ class Pump:
                 self._inbox.clear()  # not settled: the broker delivers it again
                 continue
             self._idle.clear()
+            chunks: list[Chunk] = []
             try:
-                await self._batch(await self._take())
+                chunks = await self._take()
+                if not await self._batch(chunks):
+                    self._consumer.refetch(chunks)
             except Abandoned as reason:
+                self._consumer.refetch(chunks)
                 _log.info("batch abandoned; it will be delivered again", agent=self.name, reason=str(reason))
             except asyncio.CancelledError:
                 raise  # nothing was settled
@@ -104,13 +108,18 @@ class Pump:
             except TimeoutError:
                 return chunks
 
-    async def _batch(self, chunks: list[Chunk]) -> None:
-        consumer: Any = self._app.consumer  # a BatchConsumer: see streams.transport
+    @property
+    def _consumer(self) -> Any:
+        return self._app.consumer  # a BatchConsumer: see streams.transport
+
+    async def _batch(self, chunks: list[Chunk]) -> bool:
+        """Process and settle; False when the chunks are not ours, or not now."""
+        consumer = self._consumer
         # Records fetched before a rebalance are dropped: whoever owns the partition now reads them again.
         stamp = consumer.stamp
         chunks = [chunk for chunk in chunks if chunk.stamp == stamp]
         if not chunks or not consumer.owns(stamp):
-            return
+            return False
 
         def owned() -> bool:
             return not self._stopping and consumer.owns(stamp)
@@ -118,6 +127,7 @@ class Pump:
         await self.processor.process([_stored(record) for chunk in chunks for record in chunk.records], owned)
         consumer.settle(chunks)
         self.handled += sum(len(chunk.records) for chunk in chunks)
+        return True
 
 
 def agent(

@@ -30,7 +30,7 @@ class Chunk:
 
         The first part ends with the record that brings it to `size` bytes.
         """
-        if len(self.records) <= records and self.bytes <= size:
+        if len(self.records) <= records and self.bytes < size:
             return self, None
         taken = number = 0
         for record in self.records[:records]:

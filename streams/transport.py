@@ -50,6 +50,7 @@ class BatchConsumer(driver.Consumer):
         self._next: dict[TP, int] = {}  # where the next chunk of a partition must start
         self._settled: dict[TP, int] = {}
         self._searched: set[tuple[TP, int]] = set()  # places that were asked for again and begin later
+        self._dropped: set[TP] = set()  # read by the driver since its last seek, maybe, and delivered to nobody
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -64,6 +65,17 @@ class BatchConsumer(driver.Consumer):
     def owns(self, stamp: Stamp) -> bool:
         """Whether a chunk with this stamp is still ours: no partition was moved and no position set back since."""
         return stamp == self.stamp and bool(self.flow_active)
+
+    def refetch(self, chunks: Sequence[Chunk]) -> None:
+        """Have chunks fetched again that were not handled; those that are not ours any more change nothing.
+
+        A rebalance that follows does that, too. But the flow can stop for a moment without one.
+        """
+        for chunk in chunks:
+            partition = TP(*chunk.partition)
+            if chunk.stamp == self.stamp and chunk.start < self._next.get(partition, 0):
+                self._next[partition] = chunk.start
+                self._dropped.add(partition)
 
     def settle(self, chunks: Sequence[Chunk]) -> None:
         """Note that the chunks are done with. Those that are not ours any more, or leave a gap, change nothing."""
@@ -94,11 +106,16 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does
         before = self.stamp
+        await self._go_back()
         fetched, _ = await self._wait_next_records(_FETCH_S)
         if self.should_stop or not fetched:
             return
         if not self.owns(before):
-            return  # fetched for an assignment that is gone: whoever has the partitions now fetches it again
+            # Fetched for an assignment that is gone: whoever has the partitions now fetches it again. That may be us,
+            # and the driver may have read on after it was set back: a wait that began before can end after. Were
+            # these the last records for now, no gap would ever tell.
+            self._dropped.update(ensure_TP(partition) for partition in fetched)
+            return
         again: dict[TP, int] = {}
         for partition, records in fetched.items():
             tp = ensure_TP(partition)
@@ -106,6 +123,14 @@ class BatchConsumer(driver.Consumer):
                 again[tp] = start
         if again:
             await self.seek_wait(again)
+
+    async def _go_back(self) -> None:
+        """Set the driver back to where the next chunks must start, for partitions of which it may have read on."""
+        self._dropped &= ensure_TPset(self.assignment())
+        known = {tp: self._next[tp] for tp in self._dropped if tp in self._next}
+        if known:
+            await self.seek_wait(known)
+            self._dropped -= known.keys()
 
     def _deliver(self, tp: TP, records: Sequence[Any]) -> int | None:
         """Put records into the inbox of their topic, or return the offset from which to fetch them again."""

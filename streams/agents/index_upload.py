@@ -114,6 +114,9 @@ class UploadIndexer:
         if not wanted:
             return []
         answers = await self._embeddings.encode_media(wanted, timeout_s=self._timeout_s)
+        if all(isinstance(answer, EncodeFailure) and answer.code == "timeout" for answer in answers):
+            # Not one in time: that says nothing about these images, and all about the service.
+            raise Unavailable(f"the embedding service embedded none of {len(wanted)} images in {self._timeout_s:g} s")
         results = dict(zip(wanted, answers, strict=True))
         for media_id, answer in results.items():
             if isinstance(answer, EncodedImage):

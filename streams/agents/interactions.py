@@ -32,6 +32,7 @@ SYSTEM = "features"
 SWEEP_INTERVAL_S = 60.0
 SURFACES_INTERVAL_S = 10.0
 CONNECT_RETRY_S = 1.0
+PUSH_REST = 3.0  # times what the push took: a quarter of the time at most goes into pushing
 MEASURED_PER_PUSH = 1_000  # events whose freshness is observed in one push, so that measuring stays cheap
 
 _log = structlog.get_logger("streams.interactions")
@@ -139,8 +140,8 @@ class FeaturePusher:
             await self.push(sweep=due)
             if due:
                 next_sweep = loop.time() + SWEEP_INTERVAL_S
-            # Under load a push is long: resting as long leaves the counting its half, and the next push covers more.
-            await asyncio.sleep(max(self._interval_s, loop.time() - started))
+            # Under load a push is long: resting longer leaves the counting its share, and the next push covers more.
+            await asyncio.sleep(max(self._interval_s, PUSH_REST * (loop.time() - started)))
 
     async def push(self, *, sweep: bool = False) -> None:
         """Push touched entities once; with `sweep`, also those whose windows moved because time passed."""

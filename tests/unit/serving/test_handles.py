@@ -2,7 +2,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 
 from core.errors import InvalidInput, Overloaded, Unavailable
@@ -71,8 +71,27 @@ async def test_long_lists_are_asked_for_in_parts_and_put_together_in_order():
 )
 async def test_what_ray_raises_is_said_in_our_words(raised, becomes, said):
     with pytest.raises(becomes, match=said) as caught:
-        await HandleEmbeddingService(Handle(raised)).encode_bytes(b"x")
+        await HandleEmbeddingService(Handle(raised, raised)).encode_bytes(b"x")
     assert type(caught.value) is becomes
+
+
+@pytest.mark.parametrize("died", [ActorDiedError(), ActorUnavailableError("gone", None)])
+async def test_where_a_replica_dies_another_one_is_asked_once_within_the_same_time(died):
+    handle = Handle(died, RESULT)
+    assert await HandleEmbeddingService(handle).encode_bytes(b"x", crop=(0, 0, 1, 1), timeout_s=5) is RESULT
+    (first, options), (second, again) = handle.asked
+    assert (first, second) == (b"x", b"x")
+    assert (options["crop"], options["timeout_s"]) == (again["crop"], 5) == ((0, 0, 1, 1), 5)
+    assert 4 < again["timeout_s"] < 5
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await HandleEmbeddingService(Handle(died, died, RESULT)).encode_bytes(b"x")
+
+
+async def test_what_is_not_a_death_is_not_asked_again():
+    handle = Handle(task_error(Unavailable("shutting down")), RESULT)
+    with pytest.raises(Unavailable, match="shutting down"):
+        await HandleEmbeddingService(handle).encode_bytes(b"x")
+    assert len(handle.asked) == 1
 
 
 async def test_a_call_that_takes_too_long_is_cancelled_over_there_too(monkeypatch):

@@ -32,11 +32,15 @@ class Consumer:
         self.stamp = (1, 0)
         self.flowing = True
         self.settled: list[int] = []
+        self.refetched: list[int] = []
         self.asked = 0
 
     def owns(self, stamp: tuple[int, int]) -> bool:
         self.asked += 1
         return self.flowing and stamp == self.stamp
+
+    def refetch(self, chunks: Sequence[Chunk]) -> None:
+        self.refetched += [chunk.start for chunk in chunks]
 
     def settle(self, chunks: Sequence[Chunk]) -> None:
         self.settled += [record.offset for chunk in chunks if chunk.stamp == self.stamp for record in chunk.records]

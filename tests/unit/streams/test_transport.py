@@ -51,7 +51,7 @@ class Consumer(BatchConsumer):
         self.most = 3
         self.during_fetch = lambda: None
         self._seeks, self._n_acked = 0, 0
-        self._next, self._settled, self._searched = {}, {}, set()
+        self._next, self._settled, self._searched, self._dropped = {}, {}, set(), set()
         self._committed_offset: dict[TP, int | None] = {PLACE: None}
 
     should_stop = False
@@ -60,6 +60,9 @@ class Consumer(BatchConsumer):
         records = self.broker.fetch(self.most)
         self.during_fetch()
         return ({PLACE: records} if records else {}), None
+
+    def assignment(self) -> set[TP]:
+        return {PLACE}
 
     async def seek_wait(self, partitions: Any) -> None:
         self.broker.position = partitions[PLACE]
@@ -195,9 +198,6 @@ class MovedConsumer(Consumer):
     async def earliest_offsets(self, *partitions: TP) -> dict[TP, int]:
         return dict.fromkeys(partitions, self.broker.offsets[0])
 
-    def assignment(self) -> set[TP]:
-        return {PLACE}
-
     async def _wait_next_records(self, timeout_s: float) -> Any:
         if self.moved:
             self.moved = False
@@ -212,6 +212,42 @@ async def test_a_fetch_that_is_dropped_right_after_the_seek_leaves_no_gap_also_b
     broker.committed = committed
     assert await drained(MovedConsumer(broker)) == list(range(committed or 7, 30))
     assert broker.committed == 30
+
+
+@pytest.mark.parametrize("committed", [None, 10])
+async def test_when_the_dropped_fetch_had_all_there_is_it_is_fetched_again_without_waiting_for_more(committed):
+    broker = Broker(range(7, 30))
+    broker.committed = committed
+    consumer = MovedConsumer(broker)
+    consumer.most = 100
+    assert await drained(consumer) == list(range(committed or 7, 30))
+    assert broker.committed == 30
+
+
+async def test_a_chunk_that_could_not_be_handled_while_the_flow_stood_still_is_fetched_again():
+    broker = Broker(range(9))
+    consumer = Consumer(broker)
+    for _ in range(3):
+        await consumer._fetch()
+    first, second, third = (consumer.inbox.take(3, 1000) for _ in range(3))
+    consumer.settle(first)
+    consumer.refetch(second)
+    consumer.settle(third)
+    consumer.commit_now()
+    assert broker.committed == 3
+    assert await drained(consumer) == list(range(3, 9))
+    assert broker.committed == 9
+
+
+async def test_a_chunk_of_a_generation_that_is_gone_moves_no_position():
+    broker = Broker(range(9))
+    consumer = Consumer(broker)
+    await consumer._fetch()
+    old = consumer.inbox.take(3, 1000)
+    broker.committed = 6
+    consumer.rebalanced()
+    consumer.refetch(old)
+    assert await drained(consumer) == [6, 7, 8]
 
 
 async def test_an_app_cannot_have_two_agents_of_one_topic():

@@ -27,7 +27,7 @@ from streams.decoding import Delivered
 from tests.fakes.publisher import FakePublisher
 
 T0 = datetime(2026, 11, 22, 10, tzinfo=UTC)
-MEDIA, OTHER_MEDIA, BROKEN, BUSY = "a" * 64, "b" * 64, "c" * 64, "d" * 64
+MEDIA, OTHER_MEDIA, BROKEN, BUSY, LATE = "a" * 64, "b" * 64, "c" * 64, "d" * 64, "e" * 64
 
 
 class FakeEmbeddings:
@@ -46,6 +46,8 @@ class FakeEmbeddings:
             return EncodeFailure("undecodable-media", "not an image", transient=False)
         if media_id == BUSY:
             return EncodeFailure("unavailable", "queue full", transient=True)
+        if media_id == LATE:
+            return EncodeFailure("timeout", "not embedded before the deadline", transient=True)
         return EncodedImage(np.array([1.0, 0.0], np.float32), "0" * 16, 8, 8, "test/1")
 
 
@@ -195,6 +197,15 @@ async def test_media_that_could_be_embedded_later_is_worth_another_try(indexer):
     (rejected,) = await indexer(create(media=BUSY))
     assert isinstance(rejected.error, Unavailable)
     assert indexer.published() == []
+
+
+async def test_when_no_image_was_embedded_in_time_the_service_is_waited_for(indexer):
+    with pytest.raises(Unavailable, match="none of 1 images"):
+        await indexer(create(media=LATE), create("e-2", item="item-2", media=LATE))
+    assert indexer.published() == []
+    (rejected,) = await indexer(create(media=LATE), create("e-3", item="item-3"))
+    assert (rejected.item.event.id, type(rejected.error)) == ("e-create", Unavailable)
+    assert indexer.published("item-3")
 
 
 async def test_nothing_is_remembered_when_the_entry_was_not_acknowledged(indexer):
