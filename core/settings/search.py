@@ -24,7 +24,7 @@ class IndexSettings(Section):
         0.99, gt=0, le=1, description="IVF: share of true neighbours that should lie in the clusters searched."
     )
     ivf_scan_limit: int = Field(
-        100_000, ge=1_000, description="IVF: about as many vectors are scanned at most, whatever `ivf_recall` asks for."
+        32_000, ge=1_000, description="IVF: about as many vectors are scanned at most, whatever `ivf_recall` asks for."
     )
     pq_m: int = Field(32, ge=1, description="PQ: bytes per vector (must divide the dimension).")
     lsh_bits: int = Field(512, ge=8, description="LSH: bits per vector.")
