@@ -118,7 +118,7 @@ async function explain() {
   try {
     const { payload } = await call("/v1/traces/" + traceId);
     if (answer.trace_id !== traceId) return;
-    const all = payload.candidates.length + payload.others.item_id.length;
+    const all = payload.candidates.length + Object.values(payload.others).flat().length;
     const asked = Object.entries(payload.generators).map(([name, said]) => `${name} ${said.proposed}`);
     $("why-summary").textContent = `${all} candidates, ${results.length} shown. Proposed: ${asked.join(", ")}.`;
     const times = Object.entries(payload.stages_ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`);

@@ -1,9 +1,12 @@
 """Candidate generation: what all generators propose for one viewer, each with a deadline, as one set of candidates."""
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +15,21 @@ from numpy.typing import NDArray
 
 from monitoring.catalogue import RECOMMENDATION_GENERATOR_SECONDS, RECOMMENDATION_GENERATORS
 from monitoring.recorder import Recorder
-from serving.recommendation.bounded import Bounded
+from serving.recommendation.bounded import Bounded, Busy
 from serving.recommendation.ports import Candidates, Generator, Proposal, Rows, Scores, Viewer
 
 _log = structlog.get_logger(__name__)
 
+_OVERTAKEN_AFTER = 4  # a generator that takes longer than a quarter of the deadline does not hold up the others
+
 
 class CandidateSource:
-    """Asks all generators at once and leaves out those that are late, fail, or hang from before."""
+    """Asks all generators, and leaves out those that are late, fail, or hang from before.
+
+    Generators compute in Python, one at a time whatever threads they have: a thread for each made answers twice as slow
+    under load. So a thread asks one after another, and gets company as soon as one of them takes long: what waits for
+    something, or computes where Python does not, is overtaken, and all that is slow runs at the same time.
+    """
 
     def __init__(
         self,
@@ -30,9 +40,11 @@ class CandidateSource:
         at_once: int,
         recorder: Recorder,
     ) -> None:
-        """`threads` should hold `at_once` for each generator: requests that are answered at the same time."""
-        self._generators = {one.name: Bounded(one.propose, threads, at_once) for one in generators}
+        """`threads` should hold `at_once` (requests answered at the same time) for each generator: all may hang."""
+        self._generators = {one.name: Bounded(one.propose, at_once) for one in generators}
+        self._threads = threads
         self._deadline_s = deadline_s
+        self._patience_s = deadline_s / _OVERTAKEN_AFTER
         self._recorder = recorder
 
     @property
@@ -41,43 +53,89 @@ class CandidateSource:
 
     async def propose(self, viewer: Viewer, limit: int) -> "Proposals":
         """Return what the generators propose within the deadline, up to `limit` videos each."""
-        started = time.perf_counter()
-        ended: dict[str, float] = {}
-        running: dict[str, Future[Proposal]] = {}
-        missing: dict[str, str] = {}
-        for name, generator in self._generators.items():
-            future = generator.start(viewer, limit)
-            if future is None:
-                missing[name] = "busy"
-                continue
-            running[name] = future
-            future.add_done_callback(lambda _, name=name: ended.setdefault(name, time.perf_counter()))  # type: ignore[misc]
-        if running:
-            waited = [asyncio.wrap_future(future) for future in running.values()]
-            for one in waited:
-                one.add_done_callback(_looked_at)  # what it raises is looked at below, or nobody waits for it any more
-            await asyncio.wait(waited, timeout=self._deadline_s)
-        proposed: dict[str, Proposal] = {}
-        for name, future in running.items():
-            if not future.done():
-                missing[name] = "late"
-            elif (error := future.exception()) is not None:
-                missing[name] = "failed"
-                _log.warning("generator_failed", generator=name, error=repr(error))
-            else:
-                proposed[name] = _sound(future.result(), limit)
-        timings = {name: ended.get(name, time.perf_counter()) - started for name in running}
-        self._count(proposed, missing, timings)
-        return Proposals(proposed, missing, timings)
+        loop = asyncio.get_running_loop()
+        finished: asyncio.Future[None] = loop.create_future()
+        round_ = _Round(self._generators, viewer, limit, lambda: _tell(loop, finished))
+        self._threads.submit(round_.run)
+        deadline = round_.started + self._deadline_s
+        while not finished.done() and (left_s := deadline - time.perf_counter()) > 0:
+            await asyncio.wait({finished}, timeout=min(left_s, self._patience_s))
+            if not finished.done() and round_.is_held_up(self._patience_s):
+                self._threads.submit(round_.run)
+        found = round_.end()
+        self._count(found)
+        return found
 
-    def _count(
-        self, proposed: Mapping[str, Proposal], missing: Mapping[str, str], timings: Mapping[str, float]
-    ) -> None:
+    def _count(self, found: "Proposals") -> None:
         for name in self._generators:
-            outcome = missing.get(name) or ("proposed" if len(proposed[name].rows) else "nothing")
+            outcome = found.missing.get(name) or ("proposed" if len(found.proposed[name].rows) else "nothing")
             self._recorder.count(RECOMMENDATION_GENERATORS, generator=name, outcome=outcome)
-            if name in timings:
-                self._recorder.observe(RECOMMENDATION_GENERATOR_SECONDS, timings[name], generator=name)
+            if name in found.timings_s:
+                self._recorder.observe(RECOMMENDATION_GENERATOR_SECONDS, found.timings_s[name], generator=name)
+
+
+class _Round:
+    """One request's calls of all generators, made by one or more threads that run `run`."""
+
+    def __init__(
+        self,
+        generators: "Mapping[str, Bounded[[Viewer, int], Proposal]]",
+        viewer: Viewer,
+        limit: int,
+        when_done: Callable[[], None],
+    ) -> None:
+        self.started = time.perf_counter()
+        self._generators = generators
+        self._viewer, self._limit = viewer, limit
+        self._when_done = when_done
+        self._lock = threading.Lock()
+        self._waiting = deque(generators)
+        self._running: dict[str, float] = {}  # since when
+        self._proposed: dict[str, Proposal] = {}
+        self._missing: dict[str, str] = {}
+        self._timings_s: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Call the generators that still wait, one after another."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    break
+                name = self._waiting.popleft()
+                started = self._running[name] = time.perf_counter()
+            proposal, problem = None, ""
+            try:
+                proposal = _sound(self._generators[name](self._viewer, self._limit), self._limit)
+            except Busy:
+                problem = "busy"
+            except Exception as error:  # whatever it is, the others go on
+                problem = "failed"
+                _log.warning("generator_failed", generator=name, error=repr(error))
+            with self._lock:
+                del self._running[name]
+                self._timings_s[name] = time.perf_counter() - started
+                if proposal is not None:
+                    self._proposed[name] = proposal
+                else:
+                    self._missing[name] = problem
+                done = not self._waiting and not self._running
+            if done:
+                self._when_done()
+
+    def is_held_up(self, patience_s: float) -> bool:
+        """Tell whether generators wait for one that takes long. Nobody else starts a thread for the same reason."""
+        now = time.perf_counter()
+        with self._lock:
+            return bool(self._waiting) and all(now - since >= patience_s for since in self._running.values())
+
+    def end(self) -> "Proposals":
+        """Return what there is by now; what comes later is dropped."""
+        now = time.perf_counter()
+        with self._lock:
+            late = dict.fromkeys([*self._running, *self._waiting], "late")
+            taken = self._timings_s | {name: now - since for name, since in self._running.items()}
+            self._waiting.clear()
+            return Proposals(dict(self._proposed), self._missing | late, taken)
 
 
 @dataclass(frozen=True)
@@ -161,6 +219,6 @@ def _placed(proposal: Proposal, rows: Rows) -> tuple[NDArray[np.int32], Scores]:
     return places[there].astype(np.int32), proposal.scores[there]
 
 
-def _looked_at(future: "asyncio.Future[Proposal]") -> None:
-    if not future.cancelled():
-        future.exception()
+def _tell(loop: asyncio.AbstractEventLoop, finished: "asyncio.Future[None]") -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(lambda: None if finished.done() else finished.set_result(None))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from core.settings import RecommendationSettings
 from monitoring.catalogue import RECOMMENDATION_RANKER
 from monitoring.recorder import Recorder
-from serving.recommendation.bounded import Bounded
+from serving.recommendation.bounded import Bounded, Busy
 from serving.recommendation.ports import Candidates, Ranker, Rows, Scores, Viewer
 from serving.recommendation.videos import Videos
 
@@ -74,7 +74,8 @@ class Scorer:
         self._settings = settings
         self._recorder = recorder
         self._ranker = ranker
-        self._predict = Bounded(ranker.predict, threads, at_once) if ranker is not None else None
+        self._threads = threads
+        self._predict = Bounded(ranker.predict, at_once) if ranker is not None else None
         self._weights = {
             "click": settings.click_weight,
             "watch": settings.watch_weight,
@@ -108,18 +109,17 @@ class Scorer:
         if self._predict is None or not len(candidates.rows):
             return None, None
         heads: Mapping[str, Scores] | None = None
-        future = self._predict.start(viewer, candidates)
-        if future is None:
+        try:
+            future = self._predict.start(self._threads, viewer, candidates)
+            heads = self._sound(future.result(timeout=self._settings.ranker_deadline_s), len(candidates.rows))
+            outcome = "ranked" if heads is not None else "nothing"
+        except Busy:
             outcome = "busy"
-        else:
-            try:
-                heads = self._sound(future.result(timeout=self._settings.ranker_deadline_s), len(candidates.rows))
-                outcome = "ranked" if heads is not None else "nothing"
-            except concurrent.futures.TimeoutError:
-                outcome = "late" if not future.done() else "failed"
-            except Exception as error:
-                outcome = "failed"
-                _log.warning("ranker_failed", error=repr(error))
+        except concurrent.futures.TimeoutError:
+            outcome = "late"
+        except Exception as error:
+            outcome = "failed"
+            _log.warning("ranker_failed", error=repr(error))
         self._recorder.count(RECOMMENDATION_RANKER, outcome=outcome)
         return heads, None if outcome == "ranked" else outcome
 

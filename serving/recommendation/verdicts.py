@@ -12,7 +12,7 @@ from serving.recommendation.reranking import Fate, Place, RerankRules
 from serving.recommendation.videos import Videos
 
 SYSTEM = "recommendation"
-_IN_FULL = 100  # candidates a trace keeps in full, beside the answer; of the others what became of them
+_IN_FULL = 50  # candidates a trace keeps in full, beside the answer; of the others what became of them
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -89,10 +89,10 @@ def payload(
 ) -> dict[str, Any]:
     """Return everything that decided an answer, for its trace. It does not say whose answer it is.
 
-    `candidates` are verdicts: the answer and the best of the others; `others` are ids and reasons, column by column.
+    `candidates` are verdicts: the answer and the best of the others; `others` are ids by reason.
     """
     kept: list[Verdict] = []
-    others: dict[str, list[Any]] = {"item_id": [], "reason": []}
+    others: dict[str, list[str]] = {}
     generators: dict[str, Any] = {}
     if considered is not None:
         candidates = considered.candidates
@@ -102,8 +102,7 @@ def payload(
         for row, fate in zip(candidates.rows.tolist(), considered.fates.tolist(), strict=True):
             item_id = videos.item_id(row)
             if item_id not in in_full:
-                others["item_id"].append(item_id)
-                others["reason"].append(words[fate])
+                others.setdefault(words[fate], []).append(item_id)
         generators = {
             name: {
                 "proposed": len(candidates.proposed[name][0]) if name in candidates.proposed else 0,
@@ -135,4 +134,4 @@ def payload(
 
 
 def _rounded(value: float) -> float:
-    return round(float(value), 6)
+    return round(float(value), 5)

@@ -86,9 +86,8 @@ def explain(trace: TraceRecord, item_id: str, videos: Videos) -> AnswerReason:
     for verdict in trace.payload["candidates"]:
         if verdict["item_id"] == item_id:
             return _recorded(verdict)
-    others: Mapping[str, list[Any]] = trace.payload["others"]
-    for other, reason in zip(others["item_id"], others["reason"], strict=True):
-        if other == item_id:
+    for reason, item_ids in trace.payload["others"].items():
+        if item_id in item_ids:
             return AnswerReason(item_id, False, reason, _detail(reason))
     row = videos.row_of(item_id)
     if row is None:

@@ -41,7 +41,7 @@ def test_no_answer_shows_what_was_ruled_out_before_it_began(make_answering):
     def write() -> None:
         chance = random.Random(1)
         uploaded = VIDEOS
-        second = 1_000.0
+        second = 10_000.0
         while not stop.is_set():
             second += 1
             writes[0] += 1
