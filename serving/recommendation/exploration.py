@@ -18,7 +18,8 @@ from serving.recommendation.ports import Proposal, Rows, Viewer
 from serving.recommendation.vocabulary import primary_language
 
 _REFRESH_S = 1.0
-_ON_THE_LIST = 200  # videos proposed at once, those that are furthest behind
+_LISTED = 2_000  # of the videos that are owed impressions: who is not among them now will be
+_PROPOSED = 200
 
 
 class PromisesReport(msgspec.Struct, frozen=True):
@@ -59,10 +60,10 @@ class ExplorationLedger:
         self._reported_s = -math.inf
 
     def owed(self) -> Rows:
-        """Return the videos that are owed impressions, those furthest behind first (a second old at most).
+        """Return the videos that are owed impressions, the 2,000 furthest behind, in order (a second old at most).
 
-        Behind is who has the smallest share of the promise for the share of the time that has passed. All are listed,
-        whether or not they may be shown to everybody.
+        Behind is who has the smallest share of the promise for the share of the time that has passed. What may be shown
+        to some only is listed, too.
         """
         now_s = self._clock.now().timestamp()
         with self._lock:
@@ -88,7 +89,7 @@ class ExplorationLedger:
         if viewer.language is not None:
             language = videos.languages.code(primary_language(viewer.language))
             rows = np.concatenate([rows[videos.language[rows] == language], rows[videos.language[rows] != language]])
-        rows = rows[: min(limit, _ON_THE_LIST)]
+        rows = rows[: min(limit, _PROPOSED)]
         return Proposal(rows, (1 / (1 + np.arange(len(rows)))).astype(np.float32))
 
     def report(self) -> PromisesReport:
@@ -125,4 +126,4 @@ class ExplorationLedger:
         rows, shown = rows[state.videos.flags[rows] == 0], shown[state.videos.flags[rows] == 0]
         passed = np.clip((now_s - state.first_seen_s[rows]) / self._within_s, 1e-6, 1.0)
         behind = shown / self._impressions / passed
-        return rows[np.argsort(behind, kind="stable")]
+        return rows[np.argsort(behind, kind="stable")][:_LISTED]
