@@ -42,6 +42,7 @@ class Content:
             vectors.append(content_vector(words))
             weights.append(_QUERY_WEIGHT)
         rows: Rows = np.unique(np.concatenate(pools)).astype(np.int64) if pools else np.zeros(0, np.int64)
+        rows = rows[rows < videos.rows]  # a video that is being created is found by its words before it is there
         if not len(rows):
             return NO_PROPOSAL
         rows = rows[eligible(self._state, viewer, rows)]

@@ -196,6 +196,16 @@ def test_content_is_like_what_was_searched_for(state):
     assert (rows % 4 == 3).all()
 
 
+def test_a_video_that_is_only_half_created_is_not_looked_at(state):
+    state.apply(did("Like", "u", "v2", 5_000))
+    videos = state.videos
+    for bucket in videos.rarest_buckets(list(videos.words(2))):
+        videos.by_word.extend({bucket}, 10_000_000)  # its words are listed, its columns are yet to grow
+    rows = propose(state, "content", viewer_of(state), 30).rows
+    assert len(rows) == 30
+    assert (rows < videos.rows).all()
+
+
 def test_what_was_disliked_later_is_no_reason_to_propose(state):
     state.apply(did("Like", "u", "v2", 5_000))
     state.apply(did("Dislike", "u", "v2", 5_001))
