@@ -1,7 +1,8 @@
 """One hash over a live state, the same for every state that came of the same events, whatever their rows.
 
 The order in which topics are read against each other does not matter to it, nor do repetitions. What depends on that
-order is left out: countries' lists, which count by the country a user's profile said at the time.
+order is left out: countries' lists, which count by the country a user's profile said at the time, and durations, which
+watches say of the video that was there at the time.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ def state_hash(state: LiveState) -> str:
 def _videos(state: LiveState) -> Iterator[list[Any]]:
     videos = state.videos
     impressions = state.impressions
-    plain = [name for name in SPECIFICATION if name not in (*_CODES, "content", "version_us")]
+    plain = [name for name in SPECIFICATION if name not in (*_CODES, "content", "version_us", "duration_s")]
     for row in range(videos.rows):
         item_id, version = videos.item_id(row), int(videos.column("version_us")[row])
         if videos.flags[row] & DELETED:
