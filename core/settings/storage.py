@@ -41,7 +41,7 @@ class CatalogueSettings(Section):
     )
     busy_timeout_s: float = Field(5.0, gt=0, description="How long a SQLite writer waits for another.")
     trace_retention_days: float = Field(
-        7.0, gt=0, description="How long answers can be explained, and their clicks learned from (10 kB each)."
+        7.0, gt=0, description="How long answers can be explained, and their clicks learned from (10 to 30 kB each)."
     )
 
 
