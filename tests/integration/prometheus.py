@@ -30,9 +30,9 @@ _WITHIN_S = 30.0
 
 #: A value or more for every label there is, those that queries ask for among them.
 LABEL_VALUES: dict[str, tuple[str, ...]] = {
-    "system": ("visual_search",),
+    "system": ("visual_search", "recommendation"),
     "effect": ("searchable", "gone", "feature"),
-    "outcome": ("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal"),
+    "outcome": ("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed"),
     "agent": ("index-upload", "interactions"),
     "code": ("missing-media",),
     "topic": ("content.uploads.v1",),
@@ -46,7 +46,12 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "stage": ("embed", "search", "rerank"),
     "reason": ("hidden",),
     "index": ("visual",),
-    "state": ("active", "hidden"),
+    "state": ("active", "hidden", "open", "kept", "broken"),
+    "viewer": ("known", "new"),
+    "scored_by": ("blend", "ranker"),
+    "degraded": ("yes", "no"),
+    "generator": ("content", "popular"),
+    "place": ("score", "exploration"),
     "version": ("visual-search/3f2a91c0",),
     "application": ("gateway",),
     "deployment": ("gateway",),
