@@ -4,6 +4,10 @@ from pydantic import Field
 
 from core.settings.section import Section
 
+#: The registered model that is learned and served unless the settings say otherwise: `name@alias` in the registry.
+SERVED_MODEL = "recommendation-quick-system"
+SERVED_ALIAS = "champion"
+
 
 class RecommendationSettings(Section):
     """The recommender: candidates, scores, re-ranking, exploration."""
@@ -22,6 +26,14 @@ class RecommendationSettings(Section):
     ranker_deadline_s: float = Field(
         0.06, gt=0, description="A ranker that takes longer is left out: the generators' scores are blended instead."
     )
+
+    model: str = Field(
+        f"{SERVED_MODEL}@{SERVED_ALIAS}",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,63}(@[a-z0-9]+)?)?$",
+        description="Trained system that answers, as `name@alias` or `name@version` of the model registry. A version "
+        "that is promoted later takes over without a restart. Empty, or nothing registered: no trained model.",
+    )
+    model_check_s: float = Field(5.0, gt=0, description="Time between looks whether another version is promoted.")
 
     click_weight: float = Field(0.3, ge=0, description="How much the chance of a click counts.")
     watch_weight: float = Field(1.0, ge=0, description="How much the share watched counts.")
