@@ -20,13 +20,14 @@ import msgspec
 from core.clock import SystemClock
 from core.errors import Unavailable
 from core.settings import IndexSettings, child_environment
+from core.topics import INDEX_ENTRIES
 from infra.chaos.damage import damage
 from infra.chaos.entries import EntryPlan, publish, write_entries
 from models.index import LiveIndex, load_snapshot
 from monitoring.logs import configure_logs
 from monitoring.recorder import Recorder
-from serving.entry_log import KafkaEntryLog
 from serving.follower import IndexFollower
+from serving.following.topic_log import KafkaTopicLog
 from serving.served_index import ServedIndex
 
 #: Trained early, so that the snapshots have a structure and what it learnt; the follower saves nothing by itself.
@@ -80,7 +81,7 @@ class _Replica:
         self.served = ServedIndex(LiveIndex(plan.dim, plan.model_version, SETTINGS))
         self.follower = IndexFollower(
             served=self.served,
-            log=KafkaEntryLog(plan.bootstrap),
+            log=KafkaTopicLog(plan.bootstrap, INDEX_ENTRIES.name),
             folder=folder,
             settings=SETTINGS,
             recorder=Recorder(),

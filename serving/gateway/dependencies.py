@@ -20,6 +20,7 @@ from core.settings import (
     Settings,
     StreamSettings,
 )
+from core.topics import INDEX_ENTRIES
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
@@ -28,9 +29,9 @@ from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
 from serving.access import Door, open_door
 from serving.collector import Collector
-from serving.entry_log import KafkaEntryLog
 from serving.exchange import Exchange
 from serving.follower import IndexFollower
+from serving.following.topic_log import KafkaTopicLog
 from serving.gateway.jobs import Jobs
 from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
@@ -157,7 +158,7 @@ def open_gateway(
     served = ServedIndex(LiveIndex(dim, model_version, settings.index))
     follower = IndexFollower(
         served=served,
-        log=KafkaEntryLog(settings.broker.bootstrap),
+        log=KafkaTopicLog(settings.broker.bootstrap, INDEX_ENTRIES.name),
         folder=home / "index" / "visual",
         settings=settings.index,
         recorder=recorder,

@@ -9,12 +9,13 @@ from pathlib import Path
 from core.clock import Clock
 from core.settings import RecommendationSettings
 from monitoring.recorder import Recorder
-from serving.entry_log import EntryLog
+from serving.following.topic_log import TopicLog
 from serving.recommendation.engine import MakeGenerators, MakeRanker
-from serving.recommendation.follower import LiveFollower, ServedState
+from serving.recommendation.follower import LiveFollower
 from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState, empty_state
 from serving.recommendation.recommend import Recommender
+from serving.recommendation.served_state import ServedState
 from serving.traces import TraceStore
 
 PATIENCE_S = 60.0
@@ -56,7 +57,7 @@ class RunningRecommender:
 
 def open_recommender(
     settings: RecommendationSettings,
-    logs: Mapping[str, EntryLog],
+    logs: Mapping[str, TopicLog],
     *,
     folder: Path,
     traces: TraceStore,

@@ -29,12 +29,12 @@ from serving.exchange import Exchange
 from serving.recommendation.answering import Considered, consider, seconds
 from serving.recommendation.engine import Engine, MakeGenerators, MakeRanker, make_engine
 from serving.recommendation.exploration import PromisesReport
-from serving.recommendation.follower import ServedState
 from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.ports import Viewer
 from serving.recommendation.reranking import Fate, Place, RerankRules
 from serving.recommendation.scoring import BLEND
+from serving.recommendation.served_state import ServedState
 from serving.recommendation.verdicts import SYSTEM, Verdict, generators_of, payload, verdicts
 from serving.recommendation.videos import Videos
 from serving.recommendation.why import Reason, because, fate_now

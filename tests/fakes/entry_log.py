@@ -10,7 +10,7 @@ from core.topics import INDEX_ENTRIES
 
 
 class MemoryEntryLog:
-    """Implements `serving.follower.EntryLog`. Tests append records, restart it, or make it unreachable."""
+    """Implements `serving.following.topic_log.TopicLog`. Tests append records, restart it, or make it unreachable."""
 
     def __init__(self, partitions: int = 2) -> None:
         self.changed = threading.Condition()

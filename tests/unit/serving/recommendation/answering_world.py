@@ -9,11 +9,11 @@ import numpy as np
 from core.settings import CatalogueSettings, RecommendationSettings
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
-from serving.recommendation.follower import ServedState
 from serving.recommendation.generators import all_generators
 from serving.recommendation.opening import state_of
 from serving.recommendation.ports import Generator, Proposal, Ranker, Viewer
 from serving.recommendation.recommend import Recommendation, Recommender, RecommendQuery
+from serving.recommendation.served_state import ServedState
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from tests.unit.serving.recommendation import live_events as ev

@@ -11,8 +11,9 @@ from core.events import AnyEvent, encode, encode_frame
 from monitoring.catalogue import FRESHNESS, INDEX_ENTRIES
 from monitoring.recorder import Recorder
 from serving.recommendation.fingerprint import state_hash
-from serving.recommendation.follower import LiveFollower, ServedState
+from serving.recommendation.follower import LiveFollower
 from serving.recommendation.live_state import LiveState, empty_state
+from serving.recommendation.served_state import ServedState
 from serving.recommendation.topic_log import STREAMS
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.unit.serving.recommendation.live_events import START, created, deleted, did, hidden, make, profile
@@ -229,7 +230,7 @@ def test_the_loop_shows_that_it_turns_and_how_far_behind_it_is(logs, replica):
     some_events(logs)
     one = replica()
     assert one.follower.alive(within_s=10)
-    one.follower._look_at_log()
+    one.follower.look_at_log()
     assert one.follower.lag == 0
 
 
