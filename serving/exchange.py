@@ -1,12 +1,11 @@
 """One request and its answer: the trace it belongs to, the time its stages took, and the route that took it."""
 
 import re
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.ids import new_trace_id
+from core.ids import new_span_id, new_trace_id
 from monitoring.tracing import NO_TRACING, Tracer
 
 # W3C Trace Context: version-traceid-parentid-flags; ids of all zeros are not ids, version ff is not one.
@@ -22,7 +21,7 @@ class Exchange:
         self.trace_id = match[1] if match else new_trace_id()
         self._flags = match[3] if match else "00"  # not recorded, unless a span says otherwise
         self._tracer = tracer
-        self._span_id = secrets.token_hex(8)
+        self._span_id = new_span_id()
         self._started = time.perf_counter()
         self._stages: dict[str, float] = {}
 

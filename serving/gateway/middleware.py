@@ -1,8 +1,9 @@
 """What happens around every request, as pure ASGI: no answer, errors included, leaves without it.
 
-Outside in: a trace id, `Server-Timing`, security headers and metrics; then the entrance (401, 403, 404, 405, 429); then
-a place in the queue or 429; then a deadline or 504 (408 when it is the body that did not arrive); then a body that is
-counted as it streams in, or 413. A request that waits for its client gives its place to others meanwhile.
+Outside in: a trace id, `Server-Timing`, security headers and metrics; then 429 when the queue is full; then the
+entrance (401, 403, 404, 405, 429); then a place in the queue; then a deadline or 504 (408 when it is the body that did
+not arrive); then a body that is counted as it streams in, or 413. A request that waits for its client gives its place
+to others meanwhile.
 """
 
 import asyncio
@@ -111,14 +112,17 @@ class GatewayMiddleware:
 
     async def _admit(self, scope: Scope, receive: Receive, answer: "_Answer") -> Problem | None:
         """Answer the request when its turn comes; return the problem when it never does."""
+        always = scope["path"] in _ALWAYS_ANSWERED
+        if not always and self._full():
+            return self._shed(scope)  # before anything is looked at: what is refused must cost next to nothing
         try:
             await self._entrance.admit(scope)
         except (InvalidInput, Unavailable, HTTPException) as error:
             answer.close_connection = "content-length" in Headers(scope=scope) or scope["method"] not in _WITHOUT_BODY
             return problem_of(error)
-        if scope["path"] in _ALWAYS_ANSWERED:
+        if always:
             return await self._answer(scope, receive, answer)
-        if self._places.slots.locked() and self._waiting >= self._limits.max_queued:
+        if self._full():  # again: the entrance may have waited
             return self._shed(scope)
         self._waiting += 1
         try:
@@ -132,6 +136,9 @@ class GatewayMiddleware:
             return await self._answer(scope, receive, answer, place)
         finally:
             place.leave()
+
+    def _full(self) -> bool:
+        return self._places.slots.locked() and self._waiting >= self._limits.max_queued
 
     def _shed(self, scope: Scope) -> Problem:
         # The request has not been routed yet, so its label is one of the few paths that are expensive, or "other".

@@ -1,12 +1,12 @@
 """Problem details (RFC 9457): the one form of every error answer."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -65,7 +65,7 @@ class Problem:
         }
         if self.errors:
             document["errors"] = list(self.errors)
-        return json.dumps(document).encode()
+        return msgspec.json.encode(document)
 
     def response(self, trace_id: str) -> Response:
         """Return the problem as an answer."""
