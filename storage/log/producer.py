@@ -127,6 +127,8 @@ class KafkaPublisher(Publisher):
         self._thread.join()
         if left:
             self._log.error("records undelivered at close", undelivered=left, bootstrap=self._bootstrap)
+            self._producer.purge()  # or closing the client waits for them
+        self._producer.close()
         return left
 
     def stats(self) -> ProducerStats:
@@ -186,6 +188,9 @@ class KafkaPublisher(Publisher):
         except KafkaException as error:
             self._release([size])
             raise from_exception(error, f"queueing a record for {record.topic}") from error
+        except RuntimeError as error:  # the client was replaced and closed while the record was on its way in
+            self._release([size])
+            raise Unavailable(f"the client for {self._bootstrap} was just replaced; send the record again") from error
 
     def _decided(self, size: int, *, failed: bool) -> None:
         with self._changed:
@@ -236,7 +241,11 @@ class KafkaPublisher(Publisher):
                 self._replace(self._fatal)
             for old in retired:
                 old.poll(0)
+                if not len(old):
+                    old.close()  # not left to the garbage collector: whichever thread that runs in may not do it
             retired = [old for old in retired if len(old)]
+        for old in retired:
+            old.close()
 
     def _stuck(self) -> bool:
         patience = self._settings.delivery_timeout_s / 3

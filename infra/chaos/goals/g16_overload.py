@@ -1,6 +1,7 @@
 """G16: five times what the collector can take."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 from core.errors import ConfigurationError
@@ -36,20 +37,22 @@ def play(play: Play) -> Outcome:
         ]
         load = CollectorLoad(stage.settings.http.host, stage.settings.http.port, batches)
 
-        async def overload() -> tuple[float, Tally, float]:
+        async def overload() -> tuple[float, Tally, float, float]:
             await load.closed_loop(_CLIENTS, measure_s / 2, leave=len(batches) * 3 // 4)  # warm
             calm = await load.closed_loop(_CLIENTS, measure_s, leave=len(batches) // 2)
             play.progress(0.2)
             capacity = calm.accepted_events / calm.took_s
             play.timeline.add(f"capacity: {capacity:,.0f} events a second; now {TIMES} times that")
+            spent_s = time.process_time()
             pressed = await load.open_loop(TIMES * capacity / EVENTS_A_CALL, overload_s, _CONNECTIONS)
+            processors = (time.process_time() - spent_s) / pressed.took_s
             play.timeline.add("the overload is over")
             recovered_s = await load.until_well(10, 1.0, 60)
             await load.settle()
-            return capacity, pressed, recovered_s
+            return capacity, pressed, recovered_s, processors
 
         with MemorySampler(gateway) as memory:
-            capacity, pressed, recovered_s = asyncio.run(overload())
+            capacity, pressed, recovered_s, processors = asyncio.run(overload())
         play.progress(0.7)
         accepted = tuple(
             replace(one, good=kept)
@@ -76,6 +79,7 @@ def play(play: Play) -> Outcome:
             "calls_without_an_answer": pressed.calls[0],
             "calls_not_begun": pressed.not_sent,
             "memory_growth_mb": growth_mb,
+            "processors_taken_by_the_load": processors,
         }
         note = "the load comes from the same machine and takes part of its processors"
         return Outcome(len(model.events), verdict, recovered_s, broken, figures, stage.took_part(), (note,))
