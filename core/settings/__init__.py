@@ -6,6 +6,7 @@ file named by `RIVERLIGHT_CONFIG`), the defaults in the sections.
 """
 
 from core.settings.callers import AuthSettings, HttpSettings, Rate, RateSettings
+from core.settings.learning import LearningSettings
 from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
 from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
@@ -23,6 +24,7 @@ __all__ = [
     "FeatureSettings",
     "HttpSettings",
     "IndexSettings",
+    "LearningSettings",
     "MediaSettings",
     "MonitoringSettings",
     "ObjectSettings",

@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from core.errors import ConfigurationError
 from core.settings.callers import AuthSettings, HttpSettings, RateSettings
+from core.settings.learning import LearningSettings
 from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
 from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
     recommendation: RecommendationSettings = RecommendationSettings()
+    learning: LearningSettings = LearningSettings()
     serving: ServingSettings = ServingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()

@@ -114,17 +114,44 @@ class Ranker:
 
     def fit(self, examples: Examples, items: NDArray[np.float32], report: Report = silent) -> None:
         """Learn from examples; `items` `(n, D)` are fixed vectors and features, kept with the weights."""
-        config = self.config
-        torch.manual_seed(config.seed)
-        rng = np.random.default_rng(config.seed)
+        torch.manual_seed(self.config.seed)
         self._items = np.asarray(items, np.float32)
         sizes = (examples.candidates.evidence.shape[2], examples.users.features.shape[1])
-        self.network = RankerNetwork(torch.from_numpy(self._items), *sizes, config)
-        optimizer = torch.optim.AdamW(self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        steps = max(2, config.epochs * -(-len(examples.users) // config.batch_users))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
+        self.network = RankerNetwork(torch.from_numpy(self._items), *sizes, self.config)
+        self._train(examples, self.config.epochs, self.config.learning_rate, report)
+
+    def fine_tune(
+        self, examples: Examples, *, epochs: int = 2, learning_rate: float = 5e-4, report: Report = silent
+    ) -> None:
+        """Go on learning from more examples, from the weights there are.
+
+        Raises:
+            InvalidInput: it was not fitted, or the examples' evidence or features are of another width.
+        """
+        fitted(self._items, self.name)
+        assert self.network is not None
+        sizes = (examples.candidates.evidence.shape[2], examples.users.features.shape[1])
+        if sizes != (self.network.wide.in_features, self._n_user_features()):
+            raise InvalidInput(
+                f"the ranker learned from evidence and user features of widths {self.network.wide.in_features} and "
+                f"{self._n_user_features()}; these are of {sizes[0]} and {sizes[1]}"
+            )
+        torch.manual_seed(self.config.seed)
+        self._train(examples, epochs, learning_rate, report)
+
+    def _n_user_features(self) -> int:
+        assert self.network is not None and self._items is not None
+        return self.network.deep - self.network.wide.in_features - 3 * self._items.shape[1] - 3
+
+    def _train(self, examples: Examples, epochs: int, learning_rate: float, report: Report) -> None:
+        config = self.config
+        assert self.network is not None
+        rng = np.random.default_rng(config.seed)
+        optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=config.weight_decay)
+        steps = max(2, epochs * -(-len(examples.users) // config.batch_users))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
         self.network.train()
-        for epoch in range(config.epochs):
+        for epoch in range(epochs):
             order = rng.permutation(len(examples.users))
             for start in range(0, len(order), config.batch_users):
                 rows = order[start : start + config.batch_users]
@@ -134,7 +161,7 @@ class Ranker:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-            report("ranker", epoch + 1, config.epochs)
+            report("ranker", epoch + 1, epochs)
         self.network.eval()
 
     def _loss(self, examples: Examples, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:

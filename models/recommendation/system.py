@@ -98,7 +98,7 @@ class FullSystem:
             clicked, watched = _what_happened(feedback, split)
             liked, opened, taken = outcomes(split.relevant, clicked, watched, candidates.items)
             parts.append(Examples(split.users, candidates, opened, taken, liked))
-        return _joined(parts), items
+        return joined_examples(parts), items
 
     def candidates(self, users: Users) -> Candidates:
         """Return what the generators propose for users, their own history left out."""
@@ -171,7 +171,7 @@ def _what_happened(feedback: Feedback, split: Split) -> tuple[sp.csr_matrix, sp.
     )
 
 
-def _joined(parts: list[Examples]) -> Examples:
+def joined_examples(parts: list[Examples]) -> Examples:
     """Put examples below each other, padded to one width."""
     width = max(part.candidates.items.shape[1] for part in parts)
     history = max(part.users.history.shape[1] for part in parts)

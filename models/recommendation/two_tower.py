@@ -31,25 +31,49 @@ class TwoTower:
         self.network = self._build(feedback.item_features(), feedback.user_features().shape[1])
         self._train(feedback, self.config.epochs, report)
 
-    def fine_tune(self, feedback: Feedback, *, epochs: int = 2, report: Report = silent) -> None:
-        """Go on learning from more feedback over the same vocabularies, from the weights there are."""
+    def fine_tune(
+        self,
+        feedback: Feedback,
+        *,
+        epochs: int = 2,
+        taught: NDArray[np.bool_] | None = None,
+        learning_rate: float | None = None,
+        report: Report = silent,
+    ) -> None:
+        """Go on learning from more feedback over the same vocabularies, from the weights there are.
+
+        Args:
+            taught: rows of the feedback to learn to predict; the others are only the histories before them. All
+                relevant ones unless given.
+            learning_rate: instead of the configured one.
+        """
         fitted_network = self._network()
         fitted_network.train()
-        self._train(feedback, epochs, report)
+        self._train(feedback, epochs, report, taught=taught, learning_rate=learning_rate)
 
     def _build(self, item_features: NDArray[np.float32], n_user_features: int) -> TwoTowerNetwork:
         if not self.config.features:
             item_features, n_user_features = item_features[:, :0], 0
         return TwoTowerNetwork(torch.from_numpy(np.ascontiguousarray(item_features)), n_user_features, self.config)
 
-    def _train(self, feedback: Feedback, epochs: int, report: Report) -> None:
+    def _train(
+        self,
+        feedback: Feedback,
+        epochs: int,
+        report: Report,
+        *,
+        taught: NDArray[np.bool_] | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
         network, config = self._network(), self.config
+        rate = config.learning_rate if learning_rate is None else learning_rate
         rng = np.random.default_rng(config.seed)
-        optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        correction = torch.from_numpy(log_q(feedback.item_counts())) * config.log_q
-        batches = list(training_batches(feedback, config))
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=config.weight_decay)
+        drawn = feedback if taught is None else feedback.rows(taught)  # what in-batch negatives are drawn from
+        correction = torch.from_numpy(log_q(drawn.item_counts())) * config.log_q
+        batches = list(training_batches(feedback, config, taught))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.learning_rate, total_steps=max(2, epochs * len(batches)), pct_start=0.1
+            optimizer, rate, total_steps=max(2, epochs * len(batches)), pct_start=0.1
         )
         network.train()
         for epoch in range(epochs):
@@ -139,13 +163,26 @@ class Batch:
         first = (target >= 0).long().argmax(dim=1)  # only the first real item follows the start state
         self.target = torch.where(torch.arange(length + 1)[None] >= first[:, None], target, PAD)
         self.liked = torch.from_numpy(users.history.astype(np.int64))
+        self.taught = self.target >= 0  # (B, T + 1): the places to learn to predict
         self.disliked = users.disliked.astype(np.int64)
         self.features = torch.from_numpy(users.features if features else users.features[:, :0])
 
 
-def training_batches(feedback: Feedback, config: TowerConfig) -> Iterator[Batch]:
-    """Yield the feedback as batches of sequences; long histories are cut into windows of `length + 1`."""
-    everybody = np.unique(feedback.user[feedback.label > 0])
+def training_batches(
+    feedback: Feedback, config: TowerConfig, taught: NDArray[np.bool_] | None = None
+) -> Iterator[Batch]:
+    """Yield the feedback as batches of sequences; long histories are cut into windows of `length + 1`.
+
+    With `taught`, a mask of the feedback's rows, only those are predicted, and windows without any are left out.
+    """
+    relevant = feedback.label > 0
+    asked = relevant if taught is None else relevant & taught
+    pairs = (
+        None
+        if taught is None
+        else np.unique(feedback.user[asked].astype(np.int64) * feedback.n_items + feedback.item[asked])
+    )
+    everybody = np.unique(feedback.user[asked])
     users = users_of(feedback, everybody)
     rows, cuts = [], []
     lengths = (users.history != PAD).sum(axis=1)
@@ -163,6 +200,11 @@ def training_batches(feedback: Feedback, config: TowerConfig) -> Iterator[Batch]
             windows[place, len(windows[place]) - len(window) :] = window
         batch = Batch(replace(part, history=windows), config.length, features=config.features)
         batch.liked = torch.from_numpy(part.history.astype(np.int64))
+        if pairs is not None:
+            named = part.place.astype(np.int64)[:, None] * feedback.n_items + windows
+            batch.taught &= torch.from_numpy(np.isin(named, pairs) & (windows != PAD))
+            if not batch.taught.any():
+                continue
         yield batch
 
 
@@ -176,7 +218,7 @@ def batch_loss(network: TwoTowerNetwork, batch: Batch, correction: Tensor, rng: 
     states = network.states(batch.history, batch.features)
     # State t predicts target t; the start state stands before the first real item only.
     aligned = _aligned(states, batch)
-    rows, places = torch.nonzero(batch.target >= 0, as_tuple=True)
+    rows, places = torch.nonzero(batch.taught, as_tuple=True)
     target = batch.target[rows, places]
     queries = aligned[rows, places]
     n_items = len(correction)

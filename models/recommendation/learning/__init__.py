@@ -1,0 +1,1 @@
+"""Learning from the stream: what is fresh, what it teaches, and whether what was learned may be served."""
