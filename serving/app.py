@@ -144,6 +144,7 @@ def _start_ray(settings: Settings) -> None:
         http_options={
             "host": settings.http.host,
             "port": settings.http.port,
+            "keep_alive_timeout_s": settings.http.keep_alive_s,
             # The gateway and the encoder answer within their own deadlines; this is for when they cannot.
             "request_timeout_s": settings.http.request_timeout_s + 5,
         }

@@ -20,6 +20,12 @@ class HttpSettings(Section):
         "machine or container.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="A request that takes longer is answered with 504.")
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="Seconds an idle connection stays open: more than clients and balancers keep theirs (60), or a "
+        "call that goes out just as the server closes gets no answer.",
+    )
     max_body_bytes: int = Field(
         1024 * 1024, ge=1024, description="Largest body of a JSON request; larger is answered with 413."
     )
