@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.settings import FeatureSettings
+from features.delta import Delta, EntityKey, HourKey
 from features.interactions import COUNTS_BY_TYPE, EPOCH, SURFACE_ID, VIEW_IDS, LocatedEvent, counts_of, known_surface
 from features.schema import BUCKET_WIDTHS_US, DAY_US
 from features.seen_ids import digest
-from features.state import Delta, EntityKey, FeatureState, HourKey
+from features.state import FeatureState
 
 _ITEM = VIEW_IDS["item_stats"]
 _USER = VIEW_IDS["user_stats"]

@@ -21,34 +21,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import numpy as np
-
-from core.errors import IntegrityError, Unavailable
-from features import seen_ids
-from features.schema import BUCKET_WIDTHS_US, COUNTS
-from features.seen_ids import Run
+from core.errors import Unavailable
+from features.buckets import Buckets, read_buckets
+from features.delta import Delta
+from features.journal import Journal
+from features.known_ids import KnownIds
 from features.state_format import Format, open_database
-from features.statements import as_json, read_columns, write_rows
-from features.transforms.windows import Ints
+from features.state_meta import Meta
+from features.statements import read_columns, write_rows
 
 MAX_FOLD_ROWS = 200_000  # counts kept in memory before `append` folds them itself: about 60 MB
-
-EntityKey = tuple[int, str]  # (view id, entity id)
-HourKey = tuple[int, str, int]  # (view id, entity id, start of the hour in microseconds)
-
-
-@dataclass(frozen=True)
-class Delta:
-    """What a batch adds: ids of its events with their days, counts by hour, and the newest event of each entity."""
-
-    ids: Mapping[bytes, int]
-    counts: Mapping[HourKey, Sequence[int]]
-    newest_us: Mapping[EntityKey, int]
-
-
-_Packed = tuple[list[tuple[int, str, int, int, int, int]], list[tuple[int, str, int]]]
-_PACKED = msgspec.msgpack.Decoder(_Packed)
 
 
 @dataclass(frozen=True)
@@ -62,16 +44,6 @@ class Claim:
     as_of_us: int
 
 
-@dataclass(frozen=True)
-class Buckets:
-    """The buckets of claimed entities: `group` is the position of the claim, widths and starts in microseconds."""
-
-    group: Ints  # (n,)
-    width_us: Ints  # (n,)
-    start_us: Ints  # (n,)
-    counts: Ints  # (n, len(COUNTS))
-
-
 def feature_folder(home: Path) -> Path:
     """Return the folder under the home that holds all of the feature state and Feast's files."""
     return home.resolve() / "features"
@@ -82,11 +54,11 @@ class FeatureState:
 
     def __init__(self, opened: Format) -> None:
         self._db = opened.connection
-        self._folder = opened.runs_folder
-        self._prefix = opened.runs_prefix
+        self._meta = Meta(self._db)
+        self._ids = KnownIds(opened, self._meta)
+        self._journal = Journal(self._db, self._meta)
+        self._appended = 0  # the number of the last batch, by anybody
         self._lock = threading.RLock()
-        self._forgotten = -1
-        self._forget_memory()
 
     @classmethod
     def open(cls, path: Path) -> "FeatureState":
@@ -99,7 +71,7 @@ class FeatureState:
         state = cls(open_database(path))
         try:
             with state.transaction():
-                state._remove_strays()
+                state._ids.remove_strays()
         except BaseException:
             state.close()
             raise
@@ -124,14 +96,15 @@ class FeatureState:
                     yield
                     self._db.execute("COMMIT")
                 except BaseException:
-                    self._forget_memory()  # it may be ahead of what was rolled back: it is read again
+                    self._ids.forget_memory()  # it may be ahead of what was rolled back: it is read again
+                    self._journal.forget_memory()
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
                     raise
             except sqlite3.OperationalError as error:
                 raise Unavailable(f"feature state cannot be written: {error}") from error
             finally:
-                self._unlink_replaced()
+                self._ids.unlink_replaced()
 
     # --- what has been applied; call inside a transaction ---------------------------------------------------------
 
@@ -147,42 +120,36 @@ class FeatureState:
 
     def seen(self, digests: Sequence[bytes]) -> set[bytes]:
         """Return those of the event ids (see `seen_ids.digest`) that were counted already."""
-        recent = {key for key in digests if key in self._recent}
-        return recent | seen_ids.search(self._runs, digests, self._forgotten)
+        return self._ids.among(digests)
 
     def forgotten_before_day(self) -> int:
         """Return the first event day whose ids are still known; older events must not be counted any more."""
-        return self._forgotten
+        return self._ids.forgotten_before_day
 
     def forget_before(self, day: int) -> None:
         """Drop the event ids of earlier days, for good."""
-        if day > self._forgotten:
-            self._set_meta("forgotten_before_day", day)
-            self._forgotten = day
-            self._make_run()
-            for run in [run for run in self._runs if bool((run.day < day).any())]:
-                self._replace_runs([run])
+        self._ids.forget_before(day)
+
+    def append(self, delta: Delta) -> None:
+        """Count a batch: durable when the transaction ends."""
+        self._appended += 1
+        self._meta.set("appended", self._appended)
+        self._ids.append(self._appended, delta.ids)
+        self._journal.append(self._appended, delta)
+        if len(self._journal) >= MAX_FOLD_ROWS:
+            self._journal.fold()
+
+    # --- how much there is ----------------------------------------------------------------------------------------
 
     def kept_ids(self) -> int:
         """Return how many event ids are known."""
         with self.transaction():
-            return len(self._recent) + sum(len(run.high) for run in self._runs)
+            return len(self._ids)
 
-    def append(self, delta: Delta) -> None:
-        """Count a batch: durable when the transaction ends."""
-        self._seq += 1
-        if delta.ids:
-            self._db.execute("INSERT INTO ids VALUES (?, ?)", (self._seq, seen_ids.pack(dict(delta.ids))))
-        counts = [(*key, *added) for key, added in delta.counts.items()]
-        packed = msgspec.msgpack.encode((counts, [(*key, newest) for key, newest in delta.newest_us.items()]))
-        self._db.execute("INSERT INTO journal VALUES (?, ?)", (self._seq, packed))
-        self._set_meta("appended", self._seq)
-        self._recent.update(delta.ids)
-        self._absorb(delta.counts, delta.newest_us)
-        if len(self._recent) >= seen_ids.RUN_IDS:
-            self._make_run()
-        if len(self._counts) >= MAX_FOLD_ROWS:
-            self._fold()
+    def in_memory(self) -> tuple[int, int]:
+        """Return how many event ids, and how many counts, are in memory."""
+        with self._lock:
+            return self._ids.in_memory, len(self._journal)
 
     # --- pushing ---------------------------------------------------------------------------------------------------
 
@@ -193,7 +160,7 @@ class FeatureState:
         which a store that drops equal times needs.
         """
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             columns = read_columns(
                 self._db,
                 "FROM (SELECT * FROM dirty ORDER BY place LIMIT ?) d LEFT JOIN entities e USING (view, entity)",
@@ -208,7 +175,7 @@ class FeatureState:
                 [(claim.view, claim.entity, claim.as_of_us) for claim in claims],
                 "ON CONFLICT DO UPDATE SET pushed_us = excluded.pushed_us",
             )
-            return claims, self._buckets(claims)
+            return claims, read_buckets(self._db, [(claim.view, claim.entity) for claim in claims])
 
     def settle(self, claims: Sequence[Claim], due_us: Sequence[int | None]) -> None:
         """Record that the claims are in the online store; an entity that changed meanwhile stays dirty."""
@@ -230,13 +197,13 @@ class FeatureState:
             forget_before_us: entities with empty windows, last pushed before this, are forgotten.
         """
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             due = "(SELECT view, entity FROM entities WHERE due_us < ?)"
             count = int(self._db.execute(f"SELECT count(*) FROM {due}", (now_us,)).fetchone()[0])
             self._db.execute(
                 f"INSERT INTO dirty (view, entity, seq, newest_us) SELECT view, entity, ?, 0 FROM {due} WHERE true"
                 " ON CONFLICT (view, entity) DO UPDATE SET seq = excluded.seq",
-                (self._next_seq(), now_us),
+                (self._meta.next("seq"), now_us),
             )
             for width, start_us in enumerate(oldest_start_us):
                 self._db.execute(
@@ -249,7 +216,7 @@ class FeatureState:
     def prune(self, oldest_start_us: Sequence[int]) -> None:
         """Drop every bucket older than any window holds (one start per bucket width), and entities left without."""
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             for width, start_us in enumerate(oldest_start_us):
                 self._db.execute("DELETE FROM counts WHERE width = ? AND start_us < ?", (width, start_us))
             self._db.execute(
@@ -260,7 +227,7 @@ class FeatureState:
     def forget_totals(self, view: int, oldest_start_us: Sequence[int]) -> None:
         """Drop buckets older than any window holds (one start per bucket width) of a view that is never pushed."""
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             for width, start_us in enumerate(oldest_start_us):
                 self._db.execute(
                     "DELETE FROM counts WHERE view = ? AND width = ? AND start_us < ?", (view, width, start_us)
@@ -269,15 +236,15 @@ class FeatureState:
     def totals(self, view: int) -> tuple[list[str], Buckets]:
         """Return the entities of a view, and their buckets (`group` is the place in the list). All of it is read."""
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             rows = self._db.execute("SELECT DISTINCT entity FROM counts WHERE view = ?", (view,)).fetchall()
             entities = [entity for (entity,) in rows]
-            return entities, self._buckets([Claim(view, entity, 0, 0, 0) for entity in entities])
+            return entities, read_buckets(self._db, [(view, entity) for entity in entities])
 
     def dirty_count(self) -> int:
         """Return how many entities wait to be pushed."""
         with self.transaction():
-            self._fold()
+            self._journal.fold()
             return int(self._db.execute("SELECT count(*) FROM dirty").fetchone()[0])
 
     def pushed(self) -> list[tuple[int, str, int]]:
@@ -289,8 +256,8 @@ class FeatureState:
         """Take over what another state had pushed: those rows are pushed anew, with later event times."""
         rows = list(pushed)
         with self.transaction():
-            self._fold()
-            seq = self._next_seq()
+            self._journal.fold()
+            seq = self._meta.next("seq")
             write_rows(self._db, "INSERT INTO entities (view, entity, pushed_us)", rows)
             write_rows(
                 self._db,
@@ -299,160 +266,8 @@ class FeatureState:
                 "ON CONFLICT DO NOTHING",
             )
 
-    # --- memory, and what becomes of it -----------------------------------------------------------------------------
-
-    def _forget_memory(self) -> None:
-        """Begin as if nothing was read yet; `_catch_up` reads it."""
-        self._versions = (-1, -1)  # how often the journal was folded and the runs changed, by anybody
-        self._seq = 0  # of the last batch that is in memory
-        self._forgotten = -1
-        self._counts: dict[HourKey, list[int]] = {}
-        self._newest_us: dict[EntityKey, int] = {}
-        self._recent: dict[bytes, int] = {}
-        self._runs: list[Run] = []
-        self._replaced: list[Path] = []
-
     def _catch_up(self) -> None:
-        """Read what is durable and not in memory: all of it at first, later what other processes did."""
-        meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
-        versions = (meta["folds"], meta["runs"])
-        if versions != self._versions:
-            self._forget_memory()
-            self._versions = versions
-            names = self._db.execute("SELECT name FROM runs ORDER BY name").fetchall()
-            self._runs = [self._open_run(name) for (name,) in names]
-        self._forgotten = meta["forgotten_before_day"]
-        if meta["appended"] == self._seq:
-            return
-        after = (self._seq,)
-        for (packed,) in self._db.execute("SELECT ids FROM ids WHERE seq > ?", after).fetchall():
-            self._recent.update(seen_ids.unpack(packed))
-        for (packed,) in self._db.execute("SELECT delta FROM journal WHERE seq > ?", after).fetchall():
-            counts, newest = _PACKED.decode(packed)
-            self._absorb({row[:3]: row[3:] for row in counts}, {row[:2]: row[2] for row in newest})
-        self._seq = meta["appended"]
-
-    def _absorb(self, counts: Mapping[HourKey, Sequence[int]], newest_us: Mapping[EntityKey, int]) -> None:
-        for key, added in counts.items():
-            held = self._counts.get(key)
-            if held is None:
-                self._counts[key] = list(added)
-            else:
-                for index, number in enumerate(added):
-                    held[index] += number
-        for entity, newest in newest_us.items():
-            if newest > self._newest_us.get(entity, -1):
-                self._newest_us[entity] = newest
-
-    def _fold(self) -> None:
-        """Bring what is in memory, hence the journal, into the tables."""
-        if not self._counts and not self._newest_us:
-            return
-        for width, width_us in enumerate(BUCKET_WIDTHS_US):
-            write_rows(
-                self._db,
-                "INSERT INTO counts",
-                _buckets_of(self._counts, width, width_us),
-                "ON CONFLICT DO UPDATE SET impressions = impressions + excluded.impressions,"
-                " clicks = clicks + excluded.clicks, time_spent_ms = time_spent_ms + excluded.time_spent_ms",
-            )
-        seq = self._next_seq()
-        write_rows(
-            self._db,
-            "INSERT INTO dirty (view, entity, seq, newest_us)",
-            [(view, entity, seq, newest) for (view, entity), newest in self._newest_us.items()],
-            "ON CONFLICT (view, entity) DO UPDATE"
-            " SET seq = excluded.seq, newest_us = max(newest_us, excluded.newest_us)",
-        )
-        self._db.execute("DELETE FROM journal")
-        self._set_meta("folds", self._versions[0] + 1)
-        self._versions = (self._versions[0] + 1, self._versions[1])
-        self._counts, self._newest_us = {}, {}
-
-    def _make_run(self) -> None:
-        """Move the ids in memory to a run, and merge it with runs that are not much larger."""
-        if not self._recent:
-            return
-        run = seen_ids.write_run(self._new_path(), self._recent, self._forgotten)
-        self._db.execute("DELETE FROM ids")
-        self._recent = {}
-        self._runs += [run] if run is not None else []
-        self._note_runs()
-        if run is not None and (count := seen_ids.runs_to_merge([len(each.high) for each in self._runs])) > 1:
-            self._replace_runs(self._runs[-count:])
-
-    def _replace_runs(self, runs: Sequence[Run]) -> None:
-        """Make one run of several, without what is forgotten."""
-        made = seen_ids.merge_runs(self._new_path(), runs, self._forgotten)
-        self._replaced += [run.path for run in runs]
-        self._runs = [run for run in self._runs if run not in runs] + ([made] if made is not None else [])
-        self._note_runs()
-
-    def _note_runs(self) -> None:
-        self._db.execute("DELETE FROM runs")
-        write_rows(self._db, "INSERT INTO runs", [(run.path.name,) for run in self._runs])
-        self._set_meta("runs", self._versions[1] + 1)
-        self._versions = (self._versions[0], self._versions[1] + 1)
-
-    def _new_path(self) -> Path:
-        # Names grow, so that the order of names is the order of age.
-        number = int(self._db.execute("SELECT value FROM meta WHERE name = 'run_names'").fetchone()[0]) + 1
-        self._set_meta("run_names", number)
-        path = self._folder / f"{self._prefix}-{number:09d}.ids"
-        path.unlink(missing_ok=True)  # of a transaction that was rolled back
-        return path
-
-    def _open_run(self, name: str) -> Run:
-        try:
-            return Run.open(self._folder / name)
-        except (OSError, ValueError) as error:
-            raise IntegrityError(f"event ids are missing: {error}; run the feature rebuild") from error
-
-    def _unlink_replaced(self) -> None:
-        for path in self._replaced:
-            path.unlink(missing_ok=True)
-        self._replaced = []
-
-    def _remove_strays(self) -> None:
-        """Remove files that a crash left between writing them and noting them; in a transaction nobody writes any."""
-        known = {run.path.name for run in self._runs}
-        for path in self._folder.glob(f"{self._prefix}-*.ids"):
-            if path.name not in known:
-                path.unlink()
-
-    def _buckets(self, claims: Sequence[Claim]) -> Buckets:
-        columns: list[list[int]] = [[] for _ in range(3 + len(COUNTS))]
-        for view in sorted({claim.view for claim in claims}):
-            places = [index for index, claim in enumerate(claims) if claim.view == view]
-            found = read_columns(
-                self._db,
-                # The list is walked and the counts are searched, never the other way round.
-                "FROM json_each(?) asked CROSS JOIN counts c ON c.view = ? AND c.entity = asked.value",
-                ("asked.key", "c.width", "c.start_us", *(f"c.{name}" for name in COUNTS)),
-                as_json([claims[index].entity for index in places]),
-                view,
-            )
-            columns[0] += [places[key] for key in found[0]]
-            columns[1] += [BUCKET_WIDTHS_US[width] for width in found[1]]
-            for column, values in zip(columns[2:], found[2:], strict=True):
-                column += values
-        group, width_us, start_us, *counts = (np.array(column, np.int64) for column in columns)
-        return Buckets(group, width_us, start_us, np.stack(counts, axis=1))
-
-    def _next_seq(self) -> int:
-        seq = int(self._db.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]) + 1
-        self._set_meta("seq", seq)
-        return seq
-
-    def _set_meta(self, name: str, value: int) -> None:
-        self._db.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
-
-
-def _buckets_of(counts: Mapping[HourKey, Sequence[int]], width: int, width_us: int) -> list[tuple[int | str, ...]]:
-    """Return rows of the table of counts, of one bucket width, in the order of its key."""
-    sums: dict[HourKey, list[int]] = {}
-    for (view, entity, hour_us), added in counts.items():
-        held = sums.setdefault((view, entity, hour_us - hour_us % width_us), [0] * len(COUNTS))
-        for index, number in enumerate(added):
-            held[index] += number
-    return [(view, entity, width, start_us, *row) for (view, entity, start_us), row in sorted(sums.items())]
+        meta = self._meta.all()
+        self._ids.catch_up(meta)
+        self._journal.catch_up(meta)
+        self._appended = meta["appended"]

@@ -8,8 +8,9 @@ import pytest
 
 from core.errors import IntegrityError
 from features import seen_ids, state
+from features.delta import Delta
 from features.seen_ids import digest
-from features.state import Delta, FeatureState
+from features.state import FeatureState
 from features.state_format import remove_foreign_runs
 
 HOUR_US = 3_600_000_000
@@ -95,8 +96,9 @@ def test_processes_that_share_a_state_see_each_others_batches_folds_and_runs(pat
 def test_memory_holds_at_most_a_run_of_ids_and_a_bounded_number_of_counts(path: Path, opened: FeatureState) -> None:
     for number in range(100):
         append(opened, delta(number * 10, 10, entity=f"item-{number}"))
-        assert len(opened._recent) < 50
-        assert len(opened._counts) < 5
+        ids, counts = opened.in_memory()
+        assert ids < 50
+        assert counts < 5
     assert opened.kept_ids() == 1_000
     assert seen(opened, 0, 2_000) == 1_000
     files = list((path.parent / "ids").iterdir())
