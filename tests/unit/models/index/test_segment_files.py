@@ -2,8 +2,10 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -54,27 +56,90 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_use_stays_and_one_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+def killed_with_a_folder(argument: str, temporary: Path) -> Path:
+    """Return the folder that a process had when it got SIGKILL; `argument` is what SegmentFolder was given."""
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom models.index.segment_folder import SegmentFolder\n"
-        "SegmentFolder(Path(sys.argv[1]))\nfolder = SegmentFolder(Path(sys.argv[1]))\n"
-        "print(folder.path, flush=True)\nos._exit(9)\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom models.index.segment_folder import SegmentFolder\n"
+        f"folder = SegmentFolder({argument})\n(folder.path / 'segment').write_bytes(b'x')\n"
+        "print(folder.path, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     root = Path(__file__).parents[4]
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        env={"PYTHONPATH": str(root), "PATH": os.defpath},
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(root), "PATH": os.defpath, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         timeout=60,
     )
+    assert ended.returncode == -signal.SIGKILL
     left = Path(ended.stdout.strip())
     assert left.is_dir()
+    return left
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for the system's folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_folder_in_use_stays_and_one_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    left = killed_with_a_folder(f"Path({str(tmp_path)!r})", tmp_path)
     mine = SegmentFolder(tmp_path)
     assert not left.exists()
     other = SegmentFolder(tmp_path)
     assert mine.path.is_dir() and other.path.is_dir()
     path = mine.path
+    del mine
+    gc.collect()
+    assert not path.exists()
+
+
+def test_what_a_killed_process_left_among_the_systems_temporary_files_is_removed(temporary: Path) -> None:
+    left = killed_with_a_folder("None", temporary)
+    assert left.parent == temporary
+    mine = SegmentFolder(None)
+    assert not left.exists()
+    other = SegmentFolder(None)
+    assert [path.is_dir() for path in (mine.path, other.path)] == [True, True]
+    assert sorted(temporary.iterdir()) == sorted([mine.path, other.path])
+
+
+def test_nothing_of_others_is_removed_from_the_systems_temporary_files(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = ".riverlight-live-"
+    (temporary / ".live-stream").mkdir()  # of another program
+    (temporary / f"{prefix}file").write_bytes(b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (temporary / f"{prefix}link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    os.mkfifo(temporary / f"{prefix}pipe")  # opening it for reading would wait for ever
+    before = sorted(temporary.iterdir())
+    kept = SegmentFolder(None)
+    assert sorted(set(temporary.iterdir()) - {kept.path}) == before
+    assert (tmp_path / "elsewhere").is_dir()
+
+    theirs = temporary / f"{prefix}theirs"
+    theirs.mkdir()
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+    SegmentFolder(None)
+    assert theirs.is_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    SegmentFolder(None)
+    assert not theirs.exists()
+
+
+def test_a_folder_that_somebody_removed_is_made_again_and_in_use_again(tmp_path: Path) -> None:
+    mine = SegmentFolder(tmp_path)
+    path = mine.path
+    path.rmdir()
+    assert mine.ready() == path
+    SegmentFolder(tmp_path)
+    assert path.is_dir()
     del mine
     gc.collect()
     assert not path.exists()
