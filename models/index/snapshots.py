@@ -15,7 +15,8 @@ from models.index.codebook import Codebook
 from models.index.live import LiveIndex
 from models.index.sealed import SealedSegment, reopen
 from models.index.segment_files import ARRAYS, ENTRIES, VECTORS, link_or_copy
-from models.index.snapshot_files import FORMAT, check_files, read_manifest, snapshots_in
+from models.index.snapshot_files import FORMAT
+from models.index.snapshot_folder import check_files, load_newest, refuse_newer
 
 
 @dataclass(frozen=True)
@@ -44,42 +45,27 @@ def load_snapshot(
 
     Raises:
         IntegrityError: the newest snapshot was written by a newer release; going on with an older one would silently
-            undo what that release did. Remove the folder to rebuild from the topic.
+            undo what that release did. Remove the folder to rebuild from the log.
     """
     skipped: list[str] = []
 
-    def skip(path: Path, reason: object) -> None:
-        skipped.append(f"{path.name}: {reason}")
+    def skip(reason: str) -> None:
+        skipped.append(reason)
         if on_skipped is not None:
-            on_skipped(skipped[-1])
+            on_skipped(reason)
 
-    for _, path in sorted(snapshots_in(folder), reverse=True):
-        try:
-            body = read_manifest(path)
-            if body["format"] > FORMAT:
-                raise _WrittenByNewerRelease(
-                    f"{path} has snapshot format {body['format']}; this release reads format {FORMAT}. "
-                    "Use the newer release, or remove the folder to rebuild from the topic."
-                )
-            if body["format"] < FORMAT:
-                raise IntegrityError(f"snapshot format {body['format']} is not read any more")
-            if model_version is not None and body["model_version"] != model_version:
-                skip(path, f"holds vectors of {body['model_version']!r}, not of {model_version!r}")
-                continue
-            check_files(path, body)
-            index = _load(path, body, settings, folder)
-        except _WrittenByNewerRelease:
-            raise
-        except IntegrityError as error:
-            skip(path, error)
-            continue
+    def load(path: Path, body: Mapping[str, Any]) -> Snapshot:
+        refuse_newer(path, body, FORMAT)
+        if body["format"] < FORMAT:
+            raise IntegrityError(f"snapshot format {body['format']} is not read any more")
+        if model_version is not None and body["model_version"] != model_version:
+            raise IntegrityError(f"holds vectors of {body['model_version']!r}, not of {model_version!r}")
+        check_files(path, body)
         positions = {int(partition): int(offset) for partition, offset in body["positions"].items()}
-        return Snapshot(index, positions, body["epoch"], path, tuple(skipped))
-    return None
+        epoch = body["epoch"]
+        return Snapshot(_load(path, body, settings, folder), positions, epoch, path, tuple(skipped))
 
-
-class _WrittenByNewerRelease(IntegrityError):
-    """The one reason not to go on to an older snapshot."""
+    return load_newest(folder, load, skip)
 
 
 def _load(path: Path, body: Mapping[str, Any], settings: IndexSettings, folder: Path) -> LiveIndex:

@@ -5,20 +5,16 @@
     audience.msgpack  users
     manifest.json     format, positions and epochs by stream, and the SHA-256 of each file and of itself
 
-A folder `v<N>` is always whole: it is written under another name, flushed and renamed. Files are read only after their
-hash matched, and no format is one that can run code.
+Folders are written and read as `models.index.snapshot_folder` says. No file is of a format that can run code.
 
 The writer is held up only while what events count is copied, together with the positions. Users and videos are saved
 beside it, perhaps newer than the positions: applying the events after the positions again changes nothing there.
 """
 
-import hashlib
-import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,15 +25,13 @@ from numpy.typing import NDArray
 from core.errors import IntegrityError
 from core.events import decode, encode
 from models.index.segment_files import sha256_of
-from models.index.segment_folder import claim_folder, remove_abandoned
-from models.index.snapshot_files import check_files, read_manifest, snapshots_in
+from models.index.snapshot_folder import check_files, load_newest, publish, refuse_newer
 from serving.recommendation.audience import packed
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.recent_ids import split
 
 FORMAT = 1
 _KIND = "recommendation-live-state"
-_WRITING = ".writing-"
 _CHUNK = 2_000  # values encoded in one go: the interpreter is held for a millisecond or so
 _PAUSE_S = 0.001  # between chunks, so that requests get their turn
 _LARGEST_CHUNK = 2**30
@@ -73,25 +67,7 @@ def capture(state: LiveState, positions: Positions, epochs: Mapping[str, str]) -
 
 def write_snapshot(state: LiveState, captured: Capture, folder: Path, *, keep: int) -> Path:
     """Write the next `v<N>` into `folder`, leave the newest `keep` there, and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary, lock = claim_folder(folder, _WRITING)
-    try:
-        body = _write(state, captured, temporary)
-        digest = hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-        (temporary / "manifest.json").write_text(json.dumps({"body": body, "sha256": digest}, indent=1))
-        for path in (*temporary.iterdir(), temporary):
-            _flush(path)
-        path = _publish(temporary, folder)
-        _flush(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
-    for _, old in sorted(snapshots_in(folder), reverse=True)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
-    remove_abandoned(folder, _WRITING)
-    return path
+    return publish(folder, partial(_write, state, captured), keep=keep)
 
 
 def load_snapshot(
@@ -106,24 +82,15 @@ def load_snapshot(
         IntegrityError: the newest snapshot was written by a newer release; going on with an older one would silently
             undo what that release did. Remove the folder to rebuild from the log.
     """
-    for _, path in sorted(snapshots_in(folder), reverse=True):
-        try:
-            body = read_manifest(path)
-            if body.get("kind") != _KIND:
-                raise IntegrityError(f"a snapshot of {body.get('kind', 'something else')!r}")
-            newer = body["format"] > FORMAT
-            if not newer:
-                check_files(path, body)
-                return _load(path, body, make_state())
-        except (IntegrityError, KeyError, TypeError) as error:
-            if on_skipped is not None:
-                on_skipped(f"{path.name}: {error}")
-            continue
-        raise IntegrityError(
-            f"{path} has snapshot format {body['format']}; this release reads format {FORMAT}. Use the newer release, "
-            "or remove the folder to rebuild from the log."
-        )
-    return None
+
+    def load(path: Path, body: Mapping[str, Any]) -> Snapshot:
+        if body.get("kind") != _KIND:
+            raise IntegrityError(f"a snapshot of {body.get('kind', 'something else')!r}")
+        refuse_newer(path, body, FORMAT)
+        check_files(path, body)
+        return _load(path, body, make_state())
+
+    return load_newest(folder, load, on_skipped or (lambda reason: None))
 
 
 def _write(state: LiveState, captured: Capture, target: Path) -> dict[str, Any]:
@@ -240,23 +207,3 @@ def _take(file: BinaryIO) -> Iterator[Any]:
         if length > _LARGEST_CHUNK:
             raise ValueError(f"a chunk of {length} bytes")
         yield from msgspec.msgpack.decode(file.read(length))
-
-
-def _publish(temporary: Path, folder: Path) -> Path:
-    """Give a snapshot the next free number; another replica may take one at the same time."""
-    number = max((number for number, _ in snapshots_in(folder)), default=0)
-    while True:
-        number += 1
-        try:
-            return temporary.rename(folder / f"v{number}")
-        except OSError:
-            if not (folder / f"v{number}").exists():
-                raise
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,8 @@ from core.errors import IntegrityError
 from core.settings import IndexSettings
 from infra.chaos.damage import damage
 from models.index import LiveIndex, load_snapshot
-from models.index.snapshot_files import FORMAT, _body_hash
+from models.index.snapshot_files import FORMAT
+from models.index.snapshot_folder import body_hash
 from tests.unit.models.index.entries import DIM, MODEL, clustered, entry
 
 VECTORS = clustered(60, seed=2)
@@ -215,7 +216,7 @@ def test_a_snapshot_of_the_format_before_is_passed_over_and_said_so(saved: tuple
     folder, _ = saved
     manifest = folder / "v1" / "manifest.json"
     body = json.loads(manifest.read_text())["body"] | {"format": 1}
-    manifest.write_text(json.dumps({"body": body, "sha256": _body_hash(body)}))
+    manifest.write_text(json.dumps({"body": body, "sha256": body_hash(body)}))
     reasons: list[str] = []
     assert load_snapshot(folder, SETTINGS, on_skipped=reasons.append) is None
     assert reasons == ["v1: snapshot format 1 is not read any more"]
@@ -231,7 +232,7 @@ def test_a_snapshot_of_a_newer_release_is_refused(saved: tuple[Path, str]) -> No
     folder, _ = saved
     manifest = folder / "v1" / "manifest.json"
     body = json.loads(manifest.read_text())["body"] | {"format": FORMAT + 1}
-    manifest.write_text(json.dumps({"body": body, "sha256": _body_hash(body)}))
+    manifest.write_text(json.dumps({"body": body, "sha256": body_hash(body)}))
     with pytest.raises(IntegrityError, match="newer release"):
         load_snapshot(folder, SETTINGS)
 
