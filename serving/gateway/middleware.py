@@ -120,20 +120,21 @@ class GatewayMiddleware:
         except (InvalidInput, Unavailable, HTTPException) as error:
             answer.close_connection = "content-length" in Headers(scope=scope) or scope["method"] not in _WITHOUT_BODY
             return problem_of(error)
+        deadline = asyncio.get_running_loop().time() + self._limits.timeout_s  # for waiting and answering together
         if always:
-            return await self._answer(scope, receive, answer)
+            return await self._answer(scope, receive, answer, deadline)
         if self._full():  # again: the entrance may have waited
             return self._shed(scope)
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
+            async with asyncio.timeout_at(deadline):
                 place = await self._places.take()
         except TimeoutError:
             return self._shed(scope)
         finally:
             self._waiting -= 1
         try:
-            return await self._answer(scope, receive, answer, place)
+            return await self._answer(scope, receive, answer, deadline, place)
         finally:
             place.leave()
 
@@ -146,13 +147,13 @@ class GatewayMiddleware:
         return problem_of(Overloaded("too many requests are waiting; send this one again later", retry_after_s=1.0))
 
     async def _answer(
-        self, scope: Scope, receive: Receive, answer: "_Answer", place: "_Place | None" = None
+        self, scope: Scope, receive: Receive, answer: "_Answer", deadline: float, place: "_Place | None" = None
     ) -> Problem | None:
         limit = self._limits.body_bytes(scope["path"], Headers(scope=scope).get("content-type", ""))
         body = _CountedBody(receive, limit, place)
         answer.hold = lambda: body.problem is not None
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
+            async with asyncio.timeout_at(deadline):
                 await self._app(scope, body, answer)
         except _BodyGivenUp:
             pass

@@ -7,6 +7,7 @@ import pytest
 
 from core.clock import SystemClock
 from core.entries import Version
+from core.errors import NotFound
 from core.settings import HttpSettings, ServingSettings
 from monitoring.catalogue import REQUEST_SECONDS, REQUESTS_SHED
 from storage.catalogue import Item
@@ -67,6 +68,23 @@ async def test_a_request_that_takes_too_long_is_answered_with_504(make_world):
     with mock.patch.object(world.deps.collector, "collect", never):
         answer = await world.client.post("/v1/events/uploads", json={})
     assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+
+
+async def test_waiting_for_a_place_and_being_answered_have_one_deadline_together(make_world):
+    limits = ServingSettings(max_ongoing_requests=1, max_queued_requests=1)
+    world = make_world(Shape(serving=limits, http=HttpSettings(request_timeout_s=1)))
+    worked_for_s = iter([0.8, 30.0])
+
+    async def work(*_args, **_kwargs):
+        await asyncio.sleep(next(worked_for_s))
+        raise NotFound("nothing")
+
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with mock.patch.object(world.deps.collector, "collect", work):
+        answers = await asyncio.gather(*(world.client.post("/v1/events/uploads", json={}) for _ in range(2)))
+    assert sorted(answer.status_code for answer in answers) == [404, 504]
+    assert loop.time() - began < 1.5  # not 0.8 and another 1.0
 
 
 async def test_requests_beyond_the_queue_are_shed_and_health_is_not(make_world):
