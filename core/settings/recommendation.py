@@ -35,11 +35,16 @@ class RecommendationSettings(Section):
     )
     model_check_s: float = Field(5.0, gt=0, description="Time between looks whether another version is promoted.")
 
+    pick_weight: float = Field(
+        20.0,
+        ge=0,
+        description="How much it counts which candidates the ranker would pick, beside what it predicts of each.",
+    )
     click_weight: float = Field(0.3, ge=0, description="How much the chance of a click counts.")
     watch_weight: float = Field(1.0, ge=0, description="How much the share watched counts.")
     like_weight: float = Field(0.7, ge=0, description="How much the chance of a like counts.")
     dislike_weight: float = Field(
-        0.5, ge=0, description="How much likeness to what the viewer disliked or hid lately counts against a video."
+        0.2, ge=0, description="How much likeness to what the viewer disliked or hid lately counts against a video."
     )
     freshness_weight: float = Field(0.05, ge=0, description="How much being new counts.")
     freshness_half_life_h: float = Field(72.0, gt=0, description="Age at which a video is half as new.")

@@ -20,10 +20,20 @@ MakeRanker = Callable[[LiveState], Ranker | None]
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """What a trained model adds over one state."""
+
+    version: str
+    generators: tuple[Generator, ...]
+    ranker: Ranker | None
+
+
+@dataclass(frozen=True, eq=False)
 class Engine:
     """Generators, scorer, ledger and exposure over one state."""
 
     state: LiveState
+    parts: Parts | None
     source: CandidateSource
     scorer: Scorer
     ledger: ExplorationLedger
@@ -41,15 +51,29 @@ def make_engine(
     at_once: int,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
+    parts: Parts | None = None,
+    before: Engine | None = None,
 ) -> Engine:
-    """Return an engine over a state, for at most `at_once` answers at a time."""
-    ledger = ExplorationLedger(
-        state, impressions=settings.promised_impressions, hours=settings.promise_hours, clock=clock
-    )
+    """Return an engine over a state, for at most `at_once` answers at a time.
+
+    Args:
+        parts: a trained model's: its generators are asked before the others, and its ranker is the one.
+        before: an engine over the same state, whose ledger and exposure are kept.
+    """
+    trained = parts.generators if parts is not None else ()
+    ranker = parts.ranker if parts is not None else None
+    if before is not None:
+        ledger, exposure = before.ledger, before.exposure
+    else:
+        ledger = ExplorationLedger(
+            state, impressions=settings.promised_impressions, hours=settings.promise_hours, clock=clock
+        )
+        exposure = CreatorExposure(state, clock)
     return Engine(
         state=state,
+        parts=parts,
         source=CandidateSource(
-            (*make_generators(state), ledger),
+            (*trained, *make_generators(state), ledger),
             threads=generator_threads,
             deadline_s=settings.generator_deadline_s,
             at_once=at_once,
@@ -61,8 +85,8 @@ def make_engine(
             recorder=recorder,
             threads=ranker_threads,
             at_once=at_once,
-            ranker=make_ranker(state),
+            ranker=ranker or make_ranker(state),
         ),
         ledger=ledger,
-        exposure=CreatorExposure(state, clock),
+        exposure=exposure,
     )

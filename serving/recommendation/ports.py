@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import UserProfile
+from serving.recommendation.memo import Memo
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -29,7 +30,10 @@ class Past:
 
 @dataclass(frozen=True)
 class Viewer:
-    """What is known of a user when a request comes in. A snapshot: nothing in it changes afterwards."""
+    """What is known of a user when a request comes in. A snapshot: nothing in it changes afterwards.
+
+    `memo` holds what was worked out from it for this request, for those who need the same.
+    """
 
     user_id: str
     now: datetime
@@ -41,6 +45,7 @@ class Viewer:
     history: tuple[Past, ...] = ()
     follows: frozenset[str] = frozenset()  # creators
     queries: tuple[str, ...] = ()  # newest first
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -97,5 +102,9 @@ class Ranker(Protocol):
     version: str
 
     def predict(self, viewer: Viewer, candidates: Candidates) -> Mapping[str, Scores]:
-        """Return probabilities `(n,)` by objective: `click`, `watch` (share watched), `like`."""
+        """Return what is predicted `(n,)` by objective: probabilities of `click`, `watch` (share watched) and `like`,
+        and `pick`, any number: the greater, the rather this candidate than another.
+
+        NaN in all of them says that the ranker knows nothing of a candidate.
+        """
         ...

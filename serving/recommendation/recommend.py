@@ -27,7 +27,7 @@ from monitoring.catalogue import (
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
 from serving.recommendation.answering import Considered, consider, seconds
-from serving.recommendation.engine import Engine, MakeGenerators, MakeRanker, make_engine
+from serving.recommendation.engine import Engine, MakeGenerators, MakeRanker, Parts, make_engine
 from serving.recommendation.exploration import PromisesReport
 from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState
@@ -40,6 +40,8 @@ from serving.recommendation.videos import Videos
 from serving.recommendation.why import Reason, because, fate_now
 from serving.traces import TraceStore
 from storage.catalogue import TraceRecord
+
+_GENERATORS = 24  # for which there are threads: those of a trained model, those of the live state, exploration
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,15 @@ class Recommender:
         at_once: int = 16,
         make_generators: MakeGenerators = all_generators,
         make_ranker: MakeRanker = lambda state: None,
+        trained: Callable[[LiveState], Parts | None] = lambda state: None,
     ) -> None:
         """`ready` says whether the state holds what the log holds; answers wait for that, for they could show again
-        what was seen. `at_once`: requests answered at the same time."""
+        what was seen.
+
+        Args:
+            at_once: requests answered at the same time.
+            trained: what a trained model adds over a state now. Asked for each answer, so it only looks.
+        """
         self._served = served
         self._ready = ready
         self._traces = traces
@@ -112,7 +120,7 @@ class Recommender:
         self._recorder = recorder
         self._clock = clock
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="recommend")
-        self._generator_threads = ThreadPoolExecutor(16 * at_once, thread_name_prefix="generator")
+        self._generator_threads = ThreadPoolExecutor(_GENERATORS * at_once, thread_name_prefix="generator")
         self._ranker_threads = ThreadPoolExecutor(at_once, thread_name_prefix="ranker")
         self._make = partial(
             make_engine,
@@ -125,6 +133,7 @@ class Recommender:
             make_generators=make_generators,
             make_ranker=make_ranker,
         )
+        self._trained = trained
         self._engine: Engine | None = None
         for state in ("open", "kept", "broken"):
             recorder.track(EXPLORATION_PROMISES, partial(self._promises, state), state=state)
@@ -237,8 +246,11 @@ class Recommender:
 
     def _current(self) -> Engine:
         state, engine = self._served.current, self._engine
+        parts = self._trained(state)
         if engine is None or engine.state is not state:
-            engine = self._engine = self._make(state)
+            engine = self._engine = self._make(state, parts=parts)
+        elif engine.parts is not parts:
+            engine = self._engine = self._make(state, parts=parts, before=engine)
         return engine
 
     def _rules(self, k: int) -> RerankRules:

@@ -3,10 +3,14 @@
     score = base - dislike_weight · likeness to what the viewer disliked + freshness_weight · 2^(-age / half-life)
             - quality_weight · (1 - quality)
 
-`base` is the mean of the ranker's predictions (click, share watched, like), weighted by the settings. Without a ranker,
-or when it is late, fails, or says nothing that is a number, `base` blends the generators: each gives a candidate
-`1 / (1 + rank / 20)` times its weight, as in reciprocal rank fusion (Cormack et al. 2009), and the sum is divided by
-that of all weights. Both lie in [0, 1].
+`base` is the mean of what the ranker says, weighted by the settings: the chances of a click and a like, the share
+watched, and `pick`, which of these candidates rather than another, moved and scaled to [0, 1] over them. Training
+teaches the ranker to pick, and its quality is measured by that order, so `pick` weighs most.
+
+Without a ranker, or when it is late, fails, or says nothing that is a number, `base` blends the generators: each gives
+a candidate `1 / (1 + rank / 20)` times its weight, as in reciprocal rank fusion (Cormack et al. 2009), and the sum is
+divided by that of all weights. Both lie in [0, 1]. A candidate of which the ranker knows nothing (all NaN: a video
+newer than the training) gets what the blend says of it.
 """
 
 import concurrent.futures
@@ -28,6 +32,7 @@ from serving.recommendation.videos import Videos
 _log = structlog.get_logger(__name__)
 
 BLEND = "blend/1"
+PICK = "pick"
 #: What a generator's word counts for while there is no ranker; one that is not named counts `_OTHER`.
 BLEND_WEIGHTS: Mapping[str, float] = {
     "two-tower": 1.0,
@@ -51,7 +56,7 @@ class Scored:
     """Scores `(n,)` of candidates, what they are made of, and what made them."""
 
     scores: Scores
-    objectives: Mapping[str, Scores]  # `click`, `watch`, `like` or `blend`; `dislike`, `freshness`, `quality`
+    objectives: Mapping[str, Scores]  # `pick`, `click`, `watch`, `like` (NaN: not known) or `blend`; `dislike` …
     scored_by: str  # version of the ranker, or `BLEND`
     ranker_missing: str | None = None  # a ranker there is, but it was `late`, `busy`, `failed` or said `nothing`
 
@@ -77,6 +82,7 @@ class Scorer:
         self._threads = threads
         self._predict = Bounded(ranker.predict, at_once) if ranker is not None else None
         self._weights = {
+            PICK: settings.pick_weight,
             "click": settings.click_weight,
             "watch": settings.watch_weight,
             "like": settings.like_weight,
@@ -86,8 +92,11 @@ class Scorer:
         """Return scores of all candidates. Waits for the ranker up to its deadline, so not for the event loop."""
         heads, missing = self._ask_ranker(viewer, candidates)
         if heads is not None:
-            base = self._mean(heads, len(candidates.rows))
             objectives, scored_by = dict(heads), self._ranker.version if self._ranker is not None else BLEND
+            base = self._mean(heads)
+            if (unknown := np.isnan(base)).any():
+                objectives["blend"] = np.where(unknown, blend(candidates), np.float32(np.nan))
+                base = np.where(unknown, objectives["blend"], base)
         else:
             base = blend(candidates)
             objectives, scored_by = {"blend": base}, BLEND
@@ -124,20 +133,23 @@ class Scorer:
         return heads, None if outcome == "ranked" else outcome
 
     def _sound(self, heads: Mapping[str, Scores], n: int) -> Mapping[str, Scores] | None:
-        """Return predictions as `(n,)` within [0, 1], what is no number as 0; None when there is nothing to use."""
-        sound: dict[str, Scores] = {}
-        for name in self._weights:
-            values = np.asarray(heads.get(name, ()), np.float32)
-            if values.shape == (n,) and np.isfinite(values).any():
-                sound[name] = np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
-        return sound if any(self._weights[name] > 0 for name in sound) else None
+        """Return what counts of the predictions as `(n,)` within [0, 1]; None when there is nothing to use.
 
-    def _mean(self, heads: Mapping[str, Scores], n: int) -> Scores:
+        NaN stays where all of them are NaN; elsewhere what is no number is 0.
+        """
+        said = {name: values for name in self._weights if (values := _numbers(heads.get(name, ()), n)) is not None}
+        if not any(self._weights[name] > 0 for name in said):
+            return None
+        unknown = np.all([np.isnan(values) for values in said.values()], axis=0)
+        for name, values in said.items():
+            scaled = _within_0_and_1(values) if name == PICK else np.clip(values, 0.0, 1.0)
+            said[name] = np.where(unknown, np.float32(np.nan), np.nan_to_num(scaled, nan=0.0))
+        return said
+
+    def _mean(self, heads: Mapping[str, Scores]) -> Scores:
+        """Return the weighted mean `(n,)` of predictions, NaN where they are."""
         total = sum(self._weights[name] for name in heads)
-        mean = np.zeros(n, np.float32)
-        for name, values in heads.items():
-            mean += np.float32(self._weights[name] / total) * values
-        return mean
+        return np.sum([np.float32(self._weights[name] / total) * values for name, values in heads.items()], axis=0)
 
 
 def blend(candidates: Candidates) -> Scores:
@@ -148,6 +160,21 @@ def blend(candidates: Candidates) -> Scores:
         ranks = np.arange(len(places), dtype=np.float32)
         base[places] += np.float32(BLEND_WEIGHTS.get(name, _OTHER) / total) / (1 + ranks / np.float32(_RANK_HALVES))
     return np.minimum(base, np.float32(1.0))
+
+
+def _numbers(values: object, n: int) -> Scores | None:
+    """Return predictions `(n,)`, NaN where they are no numbers; None where none is, or they are not `n`."""
+    array = np.asarray(values, np.float32)
+    if array.shape != (n,) or not np.isfinite(array).any():
+        return None
+    return array
+
+
+def _within_0_and_1(values: Scores) -> Scores:
+    """Return scores moved and scaled so that the least is 0 and the greatest 1; what is no number is NaN."""
+    finite = np.where(np.isfinite(values), values, np.float32(np.nan))
+    low, high = np.nanmin(finite), np.nanmax(finite)
+    return np.asarray((finite - low) / (high - low) if high > low else finite * 0 + 1, np.float32)
 
 
 def disliked_likeness(videos: Videos, viewer: Viewer, rows: Rows) -> Scores:

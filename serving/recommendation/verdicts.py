@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from serving.recommendation.answering import Considered
-from serving.recommendation.ports import Candidates, Viewer
+from serving.recommendation.ports import Candidates, Scores, Viewer
 from serving.recommendation.reranking import Fate, Place, RerankRules
 from serving.recommendation.videos import Videos
 
@@ -52,9 +52,7 @@ def verdicts(videos: Videos, considered: Considered, limit: int | None = None) -
                 generators=proposed_by[place],
                 score=_rounded(scores[place]) if is_scored else None,
                 rank=int(rank[place]) if is_scored else None,
-                objectives={name: _rounded(values[place]) for name, values in considered.scored.objectives.items()}
-                if is_scored
-                else {},
+                objectives=_known(considered.scored.objectives, place) if is_scored else {},
                 position=at,
                 reason=None if at is not None else Fate(int(considered.fates[place])).word,
                 because_of=videos.item_id(int(rows[original])) if original >= 0 else None,
@@ -131,6 +129,11 @@ def payload(
         "others": others,
         "stages_ms": {name: round(taken * 1000, 3) for name, taken in stages_s.items()},
     }
+
+
+def _known(objectives: Mapping[str, Scores], place: int) -> dict[str, float]:
+    """Return what a candidate's score is made of, without what is not known of it."""
+    return {name: _rounded(values[place]) for name, values in objectives.items() if not np.isnan(values[place])}
 
 
 def _rounded(value: float) -> float:

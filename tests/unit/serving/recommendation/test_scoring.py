@@ -78,6 +78,32 @@ def test_predictions_that_are_no_numbers_count_nothing(make_scorer):
     assert scored.scores.tolist() == [0.0, 0.5, 1.0, 1.0]
 
 
+def test_what_the_ranker_would_pick_is_scaled_over_the_candidates(make_scorer):
+    heads = {"pick": np.array([-3, 5, 1, -7], np.float32), "like": np.array([1, 0, 0, 0], np.float32)}
+    scored = make_scorer(Says(heads), pick_weight=3, like_weight=1).score(viewer(), candidates())
+    picked = np.array([4, 12, 8, 0]) / 12
+    assert scored.objectives["pick"].tolist() == pytest.approx(picked)
+    assert scored.scores.tolist() == pytest.approx(0.75 * picked + 0.25 * heads["like"])
+
+
+def test_one_pick_like_another_is_the_best(make_scorer):
+    scored = make_scorer(Says({"pick": np.full(N, -2.0)})).score(viewer(), candidates())
+    assert scored.scores.tolist() == [1.0] * N
+
+
+def test_what_the_ranker_does_not_know_is_blended(make_scorer):
+    nan = np.nan
+    heads = {"pick": np.array([nan, 2, 1, nan], np.float32), "watch": np.array([nan, 0.2, 0.4, nan], np.float32)}
+    found = candidates(popular=[3, 1], fresh=[0, 3])
+    scored = make_scorer(Says(heads), pick_weight=1, watch_weight=1).score(viewer(), found)
+    blended = blend(found)
+    assert scored.scores.tolist() == pytest.approx([blended[0], 0.6, 0.2, blended[3]])
+    assert blended[3] > blended[0] > 0
+    assert scored.scored_by == "ranker/7"
+    assert np.isnan(scored.objectives["pick"]).tolist() == [True, False, False, True]
+    assert np.isnan(scored.objectives["blend"]).tolist() == [False, True, True, False]
+
+
 @pytest.mark.parametrize(
     "heads", [{}, {"watch": np.full(N, np.nan)}, {"watch": np.zeros(N - 1)}, {"something": np.ones(N)}]
 )
