@@ -1,15 +1,13 @@
 """Showing a ladder to a person: tables and a plot."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from models.progress import Report, progress_bars
 from models.recommendation.ladder import Ladder
-from models.recommendation.recommender import Report
 
 COLUMNS = {
     "HR@10": "hr@10",
@@ -75,17 +73,6 @@ def plot_ladder(ladder: Ladder, path: Path) -> Path:
     return path
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
-    """Yield a `Report` that draws one bar a stage on the console, and the finished ones no more."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total)
-            progress.update(bars[stage], completed=done, total=total, visible=stage == "models" or done < total)
-
-        yield report
+def progress_bar(console: Console) -> AbstractContextManager[Report]:
+    """Return a `Report` that draws one bar a stage on the console, and the finished ones no more."""
+    return progress_bars(console, lasting=("models",))

@@ -1,14 +1,12 @@
 """Showing an evaluation or a training to a person: tables and a progress bar."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from models.progress import Report, progress_bars
 from models.visual_search.evaluate import Evaluation, TaskScore
-from models.visual_search.views import Report
 
 COLUMNS = ("recall@1", "recall@10", "mrr", "map", "precision@10", "ndcg@10")
 
@@ -53,17 +51,6 @@ def evaluation_markdown(evaluation: Evaluation, columns: tuple[str, ...] = COLUM
     return "\n".join(lines)
 
 
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Report]:
-    """Yield a `Report` that draws one bar a stage on the console."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-        bars: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total)
-            progress.update(bars[stage], completed=done)
-
-        yield report
+def progress_bar(console: Console) -> AbstractContextManager[Report]:
+    """Return a `Report` that draws one bar a stage on the console."""
+    return progress_bars(console)
