@@ -8,7 +8,6 @@ const FATES = {
   "below-min-score": "not similar enough", duplicate: "the same image as", "near-duplicate": "almost the same image as",
   "beyond-k": "enough better results",
 };
-const titles = new Map(); // what this page knows to call an item or media
 let query = null; // what the page shows the answer to: {mediaId} or {file}
 let answer = null;
 let asked = 0; // numbers the searches, so that an answer that is overtaken is dropped
@@ -22,19 +21,7 @@ function postFile(path, file, fields = {}) {
   return call(path, { method: "POST", body: form });
 }
 
-// What was shown and what was clicked goes the way everybody's events go.
-async function report(kind, shown, traceId) {
-  if (!shown.length) return;
-  const events = shown.map(({ result, position }) => event("interaction." + kind, USER, {
-    user_id: USER, item_id: result.item_id, surface: "visual_search", position, trace_id: traceId, device: "console",
-  }));
-  try {
-    const { rejected } = await post("/v1/events/interactions", events);
-    if (rejected.length) throw new Error(rejected[0].error);
-  } catch (error) {
-    say(`This ${kind} was not counted: ${error.message}`, true);
-  }
-}
+const report = (kind, shown, traceId) => count(kind, shown, { surface: "visual_search", trace_id: traceId });
 
 // --- search ---------------------------------------------------------------------------------------------------------
 
@@ -99,11 +86,6 @@ function preview(source) {
 
 // --- the page -------------------------------------------------------------------------------------------------------
 
-function say(text, bad = false) {
-  $("message").textContent = text;
-  $("message").className = bad ? "bad" : "";
-}
-
 function card(result, position) {
   const name = result.title || result.item_id;
   const score = result.score.toFixed(3);
@@ -166,14 +148,8 @@ async function explain() {
 }
 
 function candidate(one) {
-  const because = one.because_of ? " " + (titles.get(one.because_of) ?? one.because_of) : "";
-  const fate = one.position === null ? (FATES[one.reason] ?? one.reason) + because : `result ${one.position + 1}`;
-  const name = titles.has(one.item_id) ? `${titles.get(one.item_id)} (${one.item_id})` : one.item_id;
-  return row("td", [one.rank + 1, name, one.score.toFixed(4), fate], one.position === null ? "out" : "");
-}
-
-function row(tag, values, className = "") {
-  return element("tr", { className }, ...values.map((value) => element(tag, { textContent: value, scope: tag === "th" ? "col" : "" })));
+  const fate = one.position === null ? fateOf(one, FATES) : `result ${one.position + 1}`;
+  return row("td", [one.rank + 1, nameOf(one.item_id), one.score.toFixed(4), fate], one.position === null ? "out" : "");
 }
 
 async function whyNot(submit) {
@@ -234,10 +210,6 @@ async function refresh() {
   } catch (error) {
     status("out of reach", "bad", error.message);
   }
-}
-
-function status(text, className, why) {
-  Object.assign($("index-state"), { textContent: text, className, title: why });
 }
 
 // The smallest bucket that holds 95 of 100 uploads, of the histogram that the index follower keeps.

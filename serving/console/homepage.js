@@ -10,7 +10,6 @@ const FATES = {
   "beyond-k": "enough better videos",
 };
 const PLACES = { score: "by score", exploration: "kept for new videos", "small-creator": "kept for small creators" };
-const titles = new Map();
 let answer = null;
 let viewer = USER; // whose homepage is shown
 let asked = 0; // numbers the requests, so that an answer that is overtaken is dropped
@@ -41,28 +40,11 @@ async function load(submit) {
   }
 }
 
-// What is shown and done goes the way everybody's events go, and counts in the next answer.
-async function report(kind, shown, value = null) {
-  if (!$("counts").checked || !shown.length) return false;
-  const events = shown.map(({ result, position }) => event("interaction." + kind, viewer, {
-    user_id: viewer, item_id: result.item_id, surface: SURFACE, position, trace_id: answer.trace_id, device: "console", value,
-  }));
-  try {
-    const { rejected } = await post("/v1/events/interactions", events);
-    if (rejected.length) throw new Error(rejected[0].error);
-    return true;
-  } catch (error) {
-    say(`This ${kind} was not counted: ${error.message}`, true);
-    return false;
-  }
-}
+// What is shown and done counts in the next answer, unless it is only looked at.
+const report = (kind, shown, value = null) =>
+  $("counts").checked && count(kind, shown, { user_id: viewer, surface: SURFACE, trace_id: answer.trace_id, value });
 
 // --- the page -------------------------------------------------------------------------------------------------------
-
-function say(text, bad = false) {
-  $("message").textContent = text;
-  $("message").className = bad ? "bad" : "";
-}
 
 function video(result, position) {
   const name = result.title || result.item_id;
@@ -132,15 +114,9 @@ async function explain() {
 }
 
 function candidate(one) {
-  const because = one.because_of ? " " + (titles.get(one.because_of) ?? one.because_of) : "";
-  const fate = one.position === null ? (FATES[one.reason] ?? one.reason) + because : `place ${one.position + 1}, ${PLACES[one.place]}`;
-  const name = titles.has(one.item_id) ? `${titles.get(one.item_id)} (${one.item_id})` : one.item_id;
-  const cells = [one.rank === null ? "–" : one.rank + 1, name, one.generators.join(", "), one.score?.toFixed(4) ?? "–", fate];
+  const fate = one.position === null ? fateOf(one, FATES) : `place ${one.position + 1}, ${PLACES[one.place]}`;
+  const cells = [one.rank === null ? "–" : one.rank + 1, nameOf(one.item_id), one.generators.join(", "), one.score?.toFixed(4) ?? "–", fate];
   return row("td", cells, one.position === null ? "out" : "");
-}
-
-function row(tag, values, className = "") {
-  return element("tr", { className }, ...values.map((value) => element(tag, { textContent: value, scope: tag === "th" ? "col" : "" })));
 }
 
 async function whyNot(submit) {
@@ -165,10 +141,6 @@ async function refresh() {
   } catch (error) {
     status("out of reach", "bad", error.message);
   }
-}
-
-function status(text, className, why) {
-  Object.assign($("index-state"), { textContent: text, className, title: why });
 }
 
 // --- wiring ---------------------------------------------------------------------------------------------------------

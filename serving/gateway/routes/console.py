@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
 
 from core.errors import NotFound
 from serving.gateway.dependencies import GatewayDeps, deps_of
@@ -83,5 +83,11 @@ def read_file(name: str) -> str:
 
 @cache
 def _template(name: str) -> Template:
-    environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
-    return environment.from_string(read_file(name))
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(read_file), autoescape=select_autoescape(default=True), undefined=StrictUndefined
+    )
