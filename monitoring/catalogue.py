@@ -158,6 +158,13 @@ FEATURES_PENDING = Gauge(
     owner="streams",
 )
 
+FEATURES_PUSH_SECONDS = Histogram(
+    "riverlight_features_push_seconds",
+    "Time of a push of changed features to the online store. After a long one the pusher rests three times as long.",
+    FRESHNESS_SECONDS,
+    owner="streams",
+)
+
 # Serving -----------------------------------------------------------------------------------------------------------
 
 REQUEST_SECONDS = Histogram(

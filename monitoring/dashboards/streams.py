@@ -114,6 +114,17 @@ STREAMS = Dashboard(
                     Limit(10_000),
                 ),
                 Panel(
+                    "How long does a push take?",
+                    "A push of changed features to the online store. The pusher rests three times as long as it took.",
+                    "s",
+                    "features.md",
+                    (
+                        (quantile(0.5, m.FEATURES_PUSH_SECONDS), "p50"),
+                        (quantile(0.99, m.FEATURES_PUSH_SECONDS), "p99"),
+                    ),
+                    Limit(5.0),
+                ),
+                Panel(
                     "What do people do?",
                     "Interactions counted a second, by kind.",
                     "ops",

@@ -146,8 +146,10 @@ class FeaturePusher:
     async def push(self, *, sweep: bool = False) -> None:
         """Push touched entities once; with `sweep`, also those whose windows moved because time passed."""
         taken = self._unpushed.take()
+        started = asyncio.get_running_loop().time()
         if await self._try(self._engine.sweep if sweep else self._engine.flush):
             self._unpushed.pushed(taken)
+            self._recorder.observe(metrics.FEATURES_PUSH_SECONDS, asyncio.get_running_loop().time() - started)
         else:
             self._unpushed.put_back(taken)
         self._recorder.set(metrics.FEATURES_PENDING, await asyncio.to_thread(self._engine.pending))
