@@ -1,4 +1,4 @@
-"""`riverlight train` and `riverlight evaluate`."""
+"""`riverlight train`, `riverlight learn` and `riverlight evaluate`."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from rich.console import Group
 
 from core.settings import load_settings
+from infra.cli.learn_recommendation import learn_recommendation_command
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
 from infra.cli.recommendation import evaluate_recommendation_command, train_recommendation_command
 
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from infra.clicked_pairs import ClickedPairs
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model and register it.")
+learn_app = typer.Typer(no_args_is_help=True, help="Go on learning from the stream.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside its baseline.")
 
 train_app.command("recommendation")(train_recommendation_command)
+learn_app.command("recommendation")(learn_recommendation_command)
 evaluate_app.command("recommendation")(evaluate_recommendation_command)
 
 

@@ -6,11 +6,12 @@ is, which takes seconds. Nothing is changed in place, so a round can be given up
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from core.errors import InvalidInput, RiverlightError
@@ -157,13 +158,13 @@ def table_over(
     *,
     base: FeatureTable | None,
     described: FeatureTable | None,
-    rows: Sequence[dict[str, str]],
+    rows: Mapping[str, Mapping[str, str]],
 ) -> FeatureTable | None:
     """Return a table over a vocabulary, encoded as the model was trained with; None where it knows no features.
 
     Args:
         base: what the model was trained with, if it is at hand.
-        described: later descriptions, for their words; `rows` are the same as text cells, in `described.ids`' order.
+        described: later descriptions, for their words; `rows` are the same as text cells, by id.
     """
     if encoder is None:
         return None
@@ -172,7 +173,7 @@ def table_over(
     tokens: list[tuple[str, ...]] = [()] * len(vocabulary)
     place = {name: number for number, name in enumerate(vocabulary)}
     if described is not None:
-        encoded = encoder.encode(rows)
+        encoded = encoder.encode([rows[name] for name in described.ids])
         for number, name in enumerate(described.ids):
             if name in place:
                 dense[place[name]] = encoded[number]
@@ -225,6 +226,7 @@ def _teach_generators(
     stop: Callable[[], bool],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Teach every generator in its way; return which were refitted, and which stayed as they were."""
+    torch.manual_seed(0)  # dropout: the same round again makes the same version
     refitted, kept = [], []
     generators: list[Any] = candidate.generators if isinstance(candidate, FullSystem) else [candidate]
     for generator in generators:
