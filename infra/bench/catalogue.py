@@ -5,12 +5,13 @@ from infra.bench.result import Benchmark
 
 def benchmarks() -> tuple[Benchmark, ...]:
     """Return all benchmarks, in the order they are run: those without a running system first."""
-    from infra.bench import features, index, interactions, search_http, start, uploads
+    from infra.bench import features, index, interactions, recommendations, search_http, start, uploads
 
     return (
         interactions.BENCHMARK,
         index.BENCHMARK,
         features.BENCHMARK,
+        recommendations.BENCHMARK,
         uploads.BENCHMARK,
         search_http.BENCHMARK,
         start.BENCHMARK,

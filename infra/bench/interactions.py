@@ -7,6 +7,7 @@ group's committed offsets are the ends of the topic.
 """
 
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -16,26 +17,24 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import psutil
 
 from core import topics
 from core.errors import IntegrityError, Overloaded, Unavailable
 from core.ports import OutgoingRecord
-from core.settings import BrokerSettings, ProducerSettings, child_environment, load_settings
+from core.settings import BrokerSettings, ProducerSettings, child_environment
 from core.topics import Topic
 from features.interactions import VIEW_IDS
 from features.schema import BUCKET_WIDTHS_US
 from features.state import FeatureState, feature_folder
 from infra.bench.interaction_load import Expected, Totals, interactions, records
 from infra.bench.result import Benchmark, BenchOptions, BenchResult, Measurement, bar, compare
-from infra.broker import kafka
+from infra.bench.scratch_broker import scratch_broker
 from infra.broker.capabilities import running
-from infra.broker.embedded import EmbeddedBroker
-from infra.broker.kafka import KafkaBroker
-from infra.broker.selection import LocalBroker
 from infra.ports import free_port
 from storage.log.admin import apply_topics, group_lag
 from storage.log.producer import KafkaPublisher
@@ -71,11 +70,22 @@ def run(options: BenchOptions) -> BenchResult:
     sizes = {SINGLE: 900_000, FRAMED: 2_000_000, PLAIN: 30_000, RAW: 300_000}
     if options.quick:
         sizes = {name: size // 50 for name, size in sizes.items()}
-    found: dict[str, list[_Drained]] = defaultdict(list)
     expected = Expected()
-    home = options.folder / "interactions-home"
-    broker, note = _broker(options.folder / "interactions-broker")
-    with running(broker, options.folder / "interactions-broker.log"):
+    # Fresh, whatever an earlier run has left: its events have the same ids, and would make all of these duplicates.
+    scratch = Path(mkdtemp(prefix="interactions-", dir=options.folder))
+    found, note = _drain(replace(options, folder=scratch), sizes, expected)
+    shutil.rmtree(scratch)  # after a failure its logs are wanted
+    return _result(found, note)
+
+
+def _drain(
+    options: BenchOptions, sizes: Mapping[str, int], expected: Expected
+) -> tuple[Mapping[str, list[_Drained]], str]:
+    """Drain in turns in a folder that is empty; return what was found, and a note about the broker."""
+    found: dict[str, list[_Drained]] = defaultdict(list)
+    home = options.folder / "home"
+    broker, note = scratch_broker(options.folder / "broker")
+    with running(broker, options.folder / "broker.log"):
         apply_topics(broker.bootstrap, (*topics.ALL, _PLAIN_TOPIC, _RAW_TOPIC), BrokerSettings())
         for number in range(1 if options.quick else options.repeats):
             for name, frame in ((SINGLE, 1), (FRAMED, FRAME)):
@@ -89,7 +99,7 @@ def run(options: BenchOptions) -> BenchResult:
                 found[name].append(drain(broker.bootstrap, options.folder, sizes[name], number))
                 options.report(_line(name, found[name][-1]))
     _check(home, expected)
-    return _result(found, note)
+    return found, note
 
 
 def _result(found: Mapping[str, list[_Drained]], note: str) -> BenchResult:
@@ -130,13 +140,6 @@ def _result(found: Mapping[str, list[_Drained]], note: str) -> BenchResult:
 def _after(found: Mapping[str, list[_Drained]], name: str) -> str:
     seconds = statistics.median(drained.pushed_after_s for drained in found[name])
     return f"{name}, {seconds:.1f} s after the last commit"
-
-
-def _broker(folder: Path) -> tuple[LocalBroker, str]:
-    libs = load_settings().home.resolve() / "kafka" / "libs"
-    if missing := kafka.what_is_missing(libs):
-        return EmbeddedBroker(folder, free_port()), f"On the embedded broker; missing for Kafka: {'; '.join(missing)}."
-    return KafkaBroker(folder, free_port(), libs_folder=libs), "On Apache Kafka, one node, four partitions."
 
 
 def _produce(bootstrap: str, outgoing: Iterable[OutgoingRecord]) -> None:

@@ -6,13 +6,9 @@ its proxying. No image is encoded: the vector of a known media id is in the inde
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 import httpx
@@ -25,10 +21,10 @@ from core.ids import event_id
 from core.ports import OutgoingRecord
 from core.settings import Settings
 from infra.bench.percentiles import milliseconds
+from infra.bench.plain_gateway import running_gateway
 from infra.bench.result import Benchmark, BenchOptions, BenchResult, Measurement, bar, compare
 from infra.bench.system import running_system, scratch_home, scratch_settings
 from infra.ports import free_port
-from infra.runtime import settings_environment
 from storage.log.producer import KafkaPublisher
 
 CLIENTS = 8
@@ -56,7 +52,7 @@ def run(options: BenchOptions) -> BenchResult:
                     "broker": settings.broker.model_copy(update={"bootstrap": system.urls["broker"]}),
                 }
             )
-            with _plain_gateway(beside, str(info["model_version"]), int(info["dim"]), other_home) as plain_url:
+            with running_gateway(beside, str(info["model_version"]), int(info["dim"]), other_home) as (plain_url, _):
                 _wait_for(plain_url, items)
                 for url in (system.urls["http"], plain_url):
                     asyncio.run(_load(url, media, requests // 10, seed=0))
@@ -135,22 +131,6 @@ def _publish_entries(bootstrap: str, items: int, dim: int, model_version: str) -
     finally:
         publisher.close()
     return media
-
-
-@contextmanager
-def _plain_gateway(settings: Settings, model_version: str, dim: int, folder: Path) -> Iterator[str]:
-    """Run the gateway's application on uvicorn in a process of its own."""
-    url = f"http://127.0.0.1:{settings.http.port}"
-    command = [sys.executable, "-m", "infra.bench.plain_gateway", model_version, str(dim)]
-    with (folder / "plain-gateway.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, env={**settings_environment(settings), "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log
-        )
-        try:
-            yield url
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 def _wait_for(url: str, items: int) -> None:
