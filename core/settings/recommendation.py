@@ -34,6 +34,12 @@ class RecommendationSettings(Section):
         "that is promoted later takes over without a restart. Empty, or nothing registered: no trained model.",
     )
     model_check_s: float = Field(5.0, gt=0, description="Time between looks whether another version is promoted.")
+    scored_whole: int = Field(
+        50_000,
+        ge=0,
+        description="Trained videos up to which the two towers score all of them for each answer. Of more, they search "
+        "an index: approximate, and faster.",
+    )
 
     pick_weight: float = Field(
         20.0,

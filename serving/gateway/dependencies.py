@@ -24,6 +24,7 @@ from core.topics import INDEX_ENTRIES
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
+from models.registry.packaged import open_registry
 from monitoring.catalogue import LIVE_RECALL
 from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
@@ -179,6 +180,7 @@ def open_gateway(
             clock=clock,
             at_once=settings.serving.max_ongoing_requests,
             max_future_s=settings.streams.max_future_s,
+            registry=open_registry(home, clock=clock),
         )
         recommendation.start(after=lambda: follower.ready()[0])
     return GatewayDeps(

@@ -81,9 +81,21 @@ class Promises(Model):
     days: float = Field(description="How long ago a promise may have ended to be counted.")
 
 
+class ServedModel(Model):
+    """The trained model that answers, as the registry names it."""
+
+    reference: str = Field(description="What the settings ask for: `model@alias`, or `model@version`.")
+    version: str | None = Field(description="What answers; null while generators are blended without a model.")
+    loaded_at: str | None
+    items: int = Field(description="Videos that it was trained on.")
+    new_videos: int = Field(description="Videos that came since, which its two towers place by their features.")
+    problem: str | None = Field(description="Why the version that is asked for does not answer.")
+
+
 class RecommenderState(Model):
     """The recommender: whether it answers, what it knows, and how far it has followed the log."""
 
     ready: bool
+    model: ServedModel | None = Field(description="Null when the settings name no model.")
     promises: Promises
     log: dict[str, Any]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.clock import Clock
 from core.settings import RecommendationSettings
+from models.registry.store import ModelRegistry
 from monitoring.recorder import Recorder
 from serving.following.topic_log import TopicLog
 from serving.recommendation.engine import MakeGenerators, MakeRanker
@@ -16,17 +17,21 @@ from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState, empty_state
 from serving.recommendation.recommend import Recommender
 from serving.recommendation.served_state import ServedState
+from serving.recommendation.trained.served import ServedSystem
 from serving.traces import TraceStore
 
 PATIENCE_S = 60.0
 
+Ready = Callable[[], tuple[bool, str]]
+
 
 class RunningRecommender:
-    """A recommender and its follower, which begins to read when `start` is told so."""
+    """A recommender, its follower, which begins to read when `start` is told so, and the trained model if any."""
 
-    def __init__(self, recommender: Recommender, follower: LiveFollower) -> None:
+    def __init__(self, recommender: Recommender, follower: LiveFollower, model: ServedSystem | None = None) -> None:
         self.recommender = recommender
         self.follower = follower
+        self.model = model
         self._closing = threading.Event()
         self._starter: threading.Thread | None = None
 
@@ -44,6 +49,8 @@ class RunningRecommender:
         if self._starter is not None:
             self._starter.join(timeout=10)
         self.recommender.close()
+        if self.model is not None:
+            self.model.close()
         self.follower.close()
 
     def _start(self, after: Callable[[], bool]) -> None:
@@ -52,6 +59,8 @@ class RunningRecommender:
             if self._closing.wait(0.1):
                 return
         if not self._closing.is_set():
+            if self.model is not None:
+                self.model.start()
             self.follower.start()
 
 
@@ -65,6 +74,7 @@ def open_recommender(
     clock: Clock,
     at_once: int,
     max_future_s: float = 300.0,
+    registry: ModelRegistry | None = None,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
 ) -> RunningRecommender:
@@ -74,7 +84,8 @@ def open_recommender(
         folder: where snapshots of the state are kept.
         at_once: requests answered at the same time.
         max_future_s: an event further in the future is not applied.
-        make_generators: makes the candidate generators over a state, again for each state that is served.
+        registry: where the trained model of `settings.model` is; none is served without it.
+        make_generators: makes the candidate generators over a state, again for each state or model that is served.
         make_ranker: makes the ranker over a state; None where there is none.
     """
     make_state = partial(state_of, settings)
@@ -90,9 +101,21 @@ def open_recommender(
         snapshots_kept=settings.snapshots_kept,
         max_future_s=max_future_s,
     )
+    model = None
+    if registry is not None and settings.model:
+        model = ServedSystem(
+            registry,
+            settings.model,
+            served,
+            check_s=settings.model_check_s,
+            scored_whole=settings.scored_whole,
+            live_names=[one.name for one in make_generators(served.current)],
+            recorder=recorder,
+            clock=clock,
+        )
     recommender = Recommender(
         served=served,
-        ready=follower.ready,
+        ready=follower.ready if model is None else partial(_both_ready, follower.ready, model.ready),
         traces=traces,
         settings=settings,
         recorder=recorder,
@@ -100,8 +123,14 @@ def open_recommender(
         at_once=at_once,
         make_generators=make_generators,
         make_ranker=make_ranker,
+        trained=model.parts if model is not None else lambda state: None,
     )
-    return RunningRecommender(recommender, follower)
+    return RunningRecommender(recommender, follower, model)
+
+
+def _both_ready(follower: Ready, model: Ready) -> tuple[bool, str]:
+    ready, problem = follower()
+    return model() if ready else (ready, problem)
 
 
 def state_of(settings: RecommendationSettings) -> LiveState:

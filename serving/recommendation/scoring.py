@@ -37,6 +37,7 @@ PICK = "pick"
 BLEND_WEIGHTS: Mapping[str, float] = {
     "two-tower": 1.0,
     "neighbours": 1.0,
+    "two-tower-new": 1.0,
     "follows": 0.8,
     "content": 0.7,
     "trending": 0.5,

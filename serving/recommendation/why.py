@@ -16,13 +16,22 @@ _BECAUSE: Mapping[str, str] = {
     "follows": "You follow its creator",
     "content": "Like what you liked or searched for",
     "neighbours": "Watched by people who watch what you watch",
+    "item-knn": "Watched by people who watch what you watch",
+    "transitions": "Often liked after what you liked last",
+    "ease": "Liked with what you like",
+    "wals": "Liked by people like you",
     "two-tower": "Close to your taste",
+    "two-tower-id": "Close to your taste",
+    "two-tower-new": "New, and close to your taste",
+    "content-trained": "Like what you liked",
     "trending": "Watched more and more right now",
     "local": "Popular in your country or language",
     "popular": "Popular",
+    "popularity": "Popular",
     "fresh": "New",
     "exploration": "New, and few have seen it yet",
 }
+_MOST_REASONS = 3  # told of one video
 _DETAILS: Mapping[str, str] = {
     "deleted": "it was deleted",
     "hidden": "it is hidden",
@@ -55,7 +64,7 @@ def because(generators: Sequence[str], place: Place) -> str:
     """Say in words why a video was recommended."""
     if place is Place.exploration:
         return _BECAUSE["exploration"]
-    words = [text for name, text in _BECAUSE.items() if name in generators]
+    words = list(dict.fromkeys(text for name, text in _BECAUSE.items() if name in generators))[:_MOST_REASONS]
     said = "; ".join([words[0], *(word.lower() for word in words[1:])]) if words else "Shown for want of better"
     return f"{said}; by a small creator" if place is Place.small_creator else said
 

@@ -17,6 +17,7 @@ from serving.gateway.recommendation_schemas import (
     RecommendationVerdict,
     RecommendedVideo,
     RecommenderState,
+    ServedModel,
 )
 from serving.recommendation.opening import RunningRecommender
 from serving.recommendation.recommend import Recommendation, RecommendQuery
@@ -91,7 +92,10 @@ async def recommender(deps: Deps) -> RecommenderState:
     ready, _ = running.follower.ready()
     promises = await asyncio.to_thread(running.recommender.promises)
     return RecommenderState(
-        ready=ready, promises=Promises(**msgspec.structs.asdict(promises)), log=running.follower.describe()
+        ready=ready,
+        model=ServedModel(**running.model.describe()) if running.model is not None else None,
+        promises=Promises(**msgspec.structs.asdict(promises)),
+        log=running.follower.describe(),
     )
 
 

@@ -13,10 +13,9 @@ _MOST_SPARE = 500  # hits fetched beyond the limit, because the viewer has seen 
 class TwoTower:
     """Proposes the videos whose vectors are nearest to the viewer's: an approximate search of the vector index."""
 
-    name = "two-tower"
-
-    def __init__(self, state: LiveState, tower: Tower, index: VectorIndex) -> None:
+    def __init__(self, state: LiveState, tower: Tower, index: VectorIndex, name: str = "two-tower") -> None:
         """`index` holds the vectors of the tower's item half, by item id."""
+        self.name = name
         self._state = state
         self._tower = tower
         self._index = index

@@ -9,7 +9,7 @@ from models.recommendation.feedback import Users
 from models.recommendation.recommender import best_items
 from serving.recommendation.generators.picking import eligible
 from serving.recommendation.live_state import LiveState
-from serving.recommendation.ports import Rows, Scores, Viewer
+from serving.recommendation.ports import Proposal, Rows, Scores, Viewer
 from serving.recommendation.trained.items import TrainedItems
 from serving.recommendation.trained.system import TrainedSystem
 from serving.recommendation.trained.viewers import users_of
@@ -60,6 +60,13 @@ class Asking:
         else:
             masked, best = scores, np.zeros(0, np.int64)
         listed = asked.lists[generator] = Listed(best.astype(np.int32), asked.rows[best], masked[best])
+        return listed
+
+    def take(self, generator: str, viewer: Viewer, proposal: Proposal) -> Listed:
+        """Take what a generator found otherwise than by scoring all, as its list: the best of it, as many as there
+        were in training."""
+        rows, scores = proposal.rows[: self.system.each], proposal.scores[: self.system.each]
+        listed = self.about(viewer).lists[generator] = Listed(self.items.numbers(rows), rows, scores)
         return listed
 
     def _ask(self, viewer: Viewer) -> Asked:

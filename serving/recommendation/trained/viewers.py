@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.events import UserProfile
+from models.recommendation.described import user_cells
 from models.recommendation.features import FeatureEncoder
 from models.recommendation.feedback import PAD, Users
 from models.recommendation.labels import DISLIKED, IGNORED, RELEVANT, RelevanceRule
@@ -35,13 +36,11 @@ def users_of(viewer: Viewer, items: TrainedItems, encoder: FeatureEncoder | None
 
 
 def profile_cells(profile: UserProfile) -> dict[str, str]:
-    """Return a profile as the cells of a users table: what is known of `age_band`, `gender`, `city`, `country` and
-    `language`, and `age`, the middle of the band (`25-34` is 29.5)."""
-    cells = {
-        name: value
-        for name in ("age_band", "gender", "city", "country", "language")
-        if (value := getattr(profile, name)) is not None
-    }
+    """Return a profile as the cells of a users table (`models/recommendation/described.py`), without what is unknown.
+
+    Tables may also have `age`, a number: it is the middle of the band (29.5 of `25-34`).
+    """
+    cells = {name: cell for name, cell in user_cells(profile).items() if cell}
     if bounds := [float(number) for number in _NUMBERS.findall(profile.age_band or "")][:2]:
         cells["age"] = f"{sum(bounds) / len(bounds):g}"
     return cells

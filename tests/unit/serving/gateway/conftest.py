@@ -35,6 +35,7 @@ from core.settings import (
 from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
+from models.registry.store import ModelRegistry
 from monitoring.recorder import Recorder
 from serving.access import Door
 from serving.follower import IndexFollower
@@ -192,6 +193,7 @@ class Shape:
     door: Door = field(default_factory=lambda: Door(None))
     rates: RateSettings | None = None
     recommendation: RecommendationSettings | None = field(default_factory=RecommendationSettings)
+    registry: ModelRegistry | None = None
 
 
 @pytest.fixture
@@ -223,6 +225,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
                 recorder=recorder,
                 clock=clock,
                 at_once=4,
+                registry=shape.registry,
             )
             recommendation.start()
         deps = GatewayDeps(

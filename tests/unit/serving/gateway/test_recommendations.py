@@ -6,6 +6,7 @@ import pytest
 from core.settings import RecommendationSettings
 from tests.unit.serving.gateway.conftest import Shape, picture
 from tests.unit.serving.recommendation import live_events as ev
+from tests.unit.serving.recommendation import trained_world as trained
 
 PLAIN = RecommendationSettings(temperature=0, exploration_share=0, small_creator_share=0, diversity=0)
 
@@ -187,3 +188,39 @@ async def test_an_image_search_is_still_explained_by_its_own_rules(world):
     answer = await world.search(media_id=media, include_query=True)
     trace = (await world.client.get(f"/v1/traces/{answer['trace_id']}", params={"item_id": "near"})).json()
     assert (trace["kind"], trace["why"]["reason"]) == ("visual_search", "answered")
+
+
+async def test_a_promoted_model_answers_and_the_answer_says_so(make_world, tmp_path):
+    """A registered system over the live state: who scored, by which aims, and which generators."""
+    registry = trained.registry_in(tmp_path)
+    label = trained.register(registry, tmp_path / "model")
+    settings = PLAIN.model_copy(update={"generator_deadline_s": 5.0, "ranker_deadline_s": 5.0})
+    world = make_world(Shape(recommendation=settings, registry=registry))
+    ids_there = [*trained.feedback().items, "a-new-one"]
+    world.tell("uploads", *(ev.created(one, 0, title=f"about {one}", owner_id=f"by-{one}") for one in ids_there))
+    world.tell("interactions", *(ev.did("Like", "somebody", f"i{number}", 100 + number) for number in (0, 2, 4)))
+    world.until(lambda: world.deps.recommendation.model.ready()[0])
+
+    answer = await ask(world, k=5, explain=True)
+    assert (answer["scored_by"], answer["degraded"]) == (label, [])
+    assert {"i0", "i2", "i4"}.isdisjoint(ids(answer))
+    even = [one for one in ids(answer) if one[0] == "i" and int(one[1:]) % 2 == 0]
+    assert len(even) >= 4  # who liked even ones is shown even ones
+    [first, *_] = answer["explain"]["candidates"]
+    assert {"pick", "click", "watch", "like"} <= set(first["objectives"])
+    assert "ease" in first["generators"]
+    [new] = [one for one in answer["explain"]["candidates"] if one["item_id"] == "a-new-one"]
+    assert "blend" in new["objectives"] and "pick" not in new["objectives"]
+
+    state = (await world.client.get("/v1/recommender")).json()
+    assert (state["model"]["version"], state["model"]["problem"]) == (label, None)
+    assert state["model"]["items"] == len(trained.feedback().items)
+    trace = (await world.client.get(f"/v1/traces/{answer['trace_id']}")).json()
+    assert label in str(trace)
+
+
+async def test_without_a_model_the_state_says_why(make_world, tmp_path):
+    world = make_world(Shape(recommendation=PLAIN, registry=trained.registry_in(tmp_path)))
+    world.until(lambda: world.deps.recommendation.model.ready()[0])
+    model = (await world.client.get("/v1/recommender")).json()["model"]
+    assert model["version"] is None and "no model 'recommendation-quick-system' is registered" in model["problem"]

@@ -21,10 +21,11 @@ from models.recommendation.labels import label
 from models.recommendation.recommender import best_items
 from models.recommendation.weights import Saved, load_model
 from serving.recommendation.candidates import Proposals, united
+from serving.recommendation.engine import Parts
 from serving.recommendation.ports import Past, Viewer
 from serving.recommendation.trained import viewers
 from serving.recommendation.trained.items import TrainedItems
-from serving.recommendation.trained.parts import parts_of
+from serving.recommendation.trained.parts import NEW_VIDEOS, system_over
 from serving.recommendation.trained.system import system_of
 from serving.recommendation.trained.viewers import profile_cells, users_of
 from tests.unit.serving.recommendation import live_events as ev
@@ -56,13 +57,26 @@ def system(tmp_path_factory):
     return loaded(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["likes", "likes and dislikes"])
+def parts_of(system, state, taken=(), **options) -> Parts:
+    """Return a system's parts over a state, without those for new videos."""
+    over = system_over(system, state, taken, **options)
+    assert over.catch_up() == len(over.indexes[-1].index) + (len(feedback().items) if len(over.indexes) == 2 else 0)
+    over.close()
+    return replace(over.parts, generators=tuple(one for one in over.parts.generators if one.name != NEW_VIDEOS))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(False, 1_000), (True, 1_000), (True, 0)],
+    ids=["likes", "likes and dislikes", "towers by an index"],
+)
 def world(request, system):
     """The state, its parts, and what the offline system says: lists of each generator, candidates and ranks."""
-    state, users = live_state(opinions=request.param), offline_users(opinions=request.param)
+    opinions, scored_whole = request.param
+    state, users = live_state(opinions=opinions), offline_users(opinions=opinions)
     scores = [generator.score(users) for generator in offline().generators]
     seen = users.history_matrix(feedback().n_items).toarray() > 0
-    if not request.param:  # then the offline system leaves out just what the live one does
+    if not opinions:  # then the offline system leaves out just what the live one does
         found, ranks = offline().candidates(users), offline().score(users)
     else:
         rows, places = np.nonzero(users.disliked != PAD)
@@ -72,7 +86,8 @@ def world(request, system):
         picks = offline().ranker.rank(users, found.items, found.evidence)
         rows, places = np.nonzero(np.isfinite(picks))
         ranks[rows, found.items[rows, places]] = picks[rows, places]
-    return state, parts_of(system, state, {"content", "popular"}), scores, seen, ranks
+    parts = parts_of(system, state, {"content", "popular"}, scored_whole=scored_whole)
+    return state, parts, scores, seen, ranks, 0.1 if scored_whole == 0 else 1e-4  # an index keeps short numbers
 
 
 def viewer(state, user_id: str) -> Viewer:
@@ -87,7 +102,7 @@ def asked(state, parts, user_id: str):
 
 
 def test_each_generator_proposes_what_it_does_offline(world):
-    state, parts, scores, seen, _ = world
+    state, parts, scores, seen, _, close = world
     items = feedback().items
     for number, user_id in enumerate(feedback().users):
         who = viewer(state, user_id)
@@ -96,12 +111,14 @@ def test_each_generator_proposes_what_it_does_offline(world):
             masked = np.where(seen[number], -np.inf, matrix[number]).astype(np.float32)
             best = best_items(masked[None], EACH)[0] if np.ptp(matrix[number]) > 0 else []
             places = [items.index(state.videos.item_id(int(row))) for row in proposal.rows]
-            assert proposal.scores == pytest.approx(masked[best], abs=1e-5), generator.name
-            assert masked[places] == pytest.approx(masked[best], abs=1e-5), generator.name  # the same, but for ties
+            assert proposal.scores == pytest.approx(masked[best], abs=max(1e-5, close / 100)), generator.name
+            assert masked[places] == pytest.approx(masked[best], abs=max(1e-5, close / 100)), (
+                generator.name
+            )  # the same but for ties
 
 
 def test_candidates_are_ranked_as_offline(world):
-    state, parts, _, _, ranks = world
+    state, parts, _, _, ranks, close = world
     items = feedback().items
     for number, user_id in enumerate(feedback().users):
         who, candidates = asked(state, parts, user_id)
@@ -109,9 +126,9 @@ def test_candidates_are_ranked_as_offline(world):
         ids = [state.videos.item_id(int(row)) for row in candidates.rows]
         expected = {items[item]: ranks[number, item] for item in np.flatnonzero(np.isfinite(ranks[number]))}
         assert set(ids) == set(expected)
-        assert dict(zip(ids, picks.tolist(), strict=True)) == pytest.approx(expected, abs=1e-4)
+        assert dict(zip(ids, picks.tolist(), strict=True)) == pytest.approx(expected, abs=close)
         order = [ids[place] for place in np.argsort(-picks)]
-        assert order == sorted(expected, key=expected.__getitem__, reverse=True)
+        assert [expected[item] for item in order] == pytest.approx(sorted(expected.values(), reverse=True), abs=close)
 
 
 def test_tasks_are_chances_of_every_known_candidate(world):
@@ -123,7 +140,7 @@ def test_tasks_are_chances_of_every_known_candidate(world):
 
 
 def test_a_generator_that_was_late_leaves_no_evidence_even_when_it_answers_after_all(world):
-    state, parts, scores, seen, _ = world
+    state, parts, scores, seen, _, close = world
     who = viewer(state, "u4")
     found = {one.name: one.propose(who, 250) for one in parts.generators}
     late = united(Proposals({name: one for name, one in found.items() if name != "ease"}, {"ease": "late"}, {}), 4_000)
@@ -141,7 +158,7 @@ def test_a_generator_that_was_late_leaves_no_evidence_even_when_it_answers_after
         )
     )
     for row, pick in zip(late.rows, picks, strict=True):
-        assert pick == pytest.approx(ranks[feedback().items.index(state.videos.item_id(int(row)))], abs=1e-4)
+        assert pick == pytest.approx(ranks[feedback().items.index(state.videos.item_id(int(row)))], abs=close)
 
 
 def test_of_new_videos_the_ranker_says_nothing(world):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.clock import SystemClock
 from core.settings import RecommendationSettings
 from models.recommendation.content import ContentBased, ContentConfig
 from models.recommendation.factorization import FactorizationConfig, Wals
@@ -18,13 +19,17 @@ from models.recommendation.system import FullSystem, SystemConfig
 from models.recommendation.towers import TowerConfig
 from models.recommendation.two_tower import TwoTower
 from models.recommendation.weights import load_model, save_model
+from models.registry.aliases import FileAliasStore
+from models.registry.manifest import WEIGHTS, Manifest, file_sha256
+from models.registry.store import ModelRegistry
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.opening import state_of
 from serving.recommendation.trained.system import TrainedSystem, system_of
 from tests.unit.models.recommendation.tastes import two_tastes
 from tests.unit.serving.recommendation import live_events as ev
 
-LABEL = "recommendation-quick-system/0a1b2c3d"
+NAME = "recommendation-quick-system"
+LABEL = f"{NAME}/0a1b2c3d"
 NEW = tuple(f"new{number}" for number in range(12))  # videos that training never saw
 EACH = 5  # of 7 that a user has not liked of their half: beyond it scores tie at 0
 
@@ -75,6 +80,23 @@ def saved_in(folder: Path) -> Path:
 
 def loaded(folder: Path) -> TrainedSystem:
     return system_of(load_model(saved_in(folder)), LABEL)
+
+
+def registry_in(folder: Path) -> ModelRegistry:
+    """Return an empty registry."""
+    root = folder / "registry"
+    return ModelRegistry(root, FileAliasStore(root / "aliases.json", SystemClock()), {})
+
+
+def register(registry: ModelRegistry, folder: Path, *, popular: float = 1.0, promote: bool = True) -> str:
+    """Register the system, its popularity multiplied by a number, which makes another version; return its label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    saved_in(folder)
+    system = load_model(folder / WEIGHTS).model
+    system.generators[-1].restore({"counts": system.generators[-1].state()["counts"] * np.float32(popular)})
+    save_model(system, feedback(), folder / WEIGHTS)
+    Manifest(NAME, file_sha256(folder / WEIGHTS), "2026-11-01T00:00:00+00:00", "1", "test", 0).write(folder)
+    return registry.register(NAME, folder, alias="champion" if promote else None).label
 
 
 def live_state(*, opinions: bool = True) -> LiveState:

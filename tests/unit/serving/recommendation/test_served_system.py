@@ -1,0 +1,198 @@
+"""Which trained system answers: promoted versions take over while answers go on, and a bad one changes nothing."""
+
+import asyncio
+import math
+import threading
+import time
+
+import pytest
+
+from models.registry.manifest import WEIGHTS
+from monitoring.catalogue import MODEL_CREATED
+from monitoring.recorder import Recorder
+from serving.exchange import Exchange
+from serving.recommendation.recommend import Recommender, RecommendQuery
+from serving.recommendation.scoring import BLEND
+from serving.recommendation.served_state import ServedState
+from serving.recommendation.trained.served import ServedSystem
+from tests.unit.serving.recommendation.answering_world import StoppedClock
+from tests.unit.serving.recommendation.trained_world import NAME, live_state, register, registry_in
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return registry_in(tmp_path)
+
+
+@pytest.fixture
+def make(registry):
+    made = []
+
+    def make(reference=f"{NAME}@champion"):
+        served = ServedState(live_state())
+        clock, recorder = StoppedClock(), Recorder()
+        system = ServedSystem(
+            registry,
+            reference,
+            served,
+            check_s=5.0,
+            scored_whole=1_000,
+            live_names=("content", "popular"),
+            recorder=recorder,
+            clock=clock,
+        )
+        system.state, system.clock, system.recorder, system.served = served.current, clock, recorder, served
+        made.append(system)
+        return system
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def look(system, after_s=5.0):
+    system.clock.forward(after_s)
+    system.look()
+    parts = system.parts(system.served.current)
+    return parts.version if parts is not None else None
+
+
+def test_nothing_is_served_while_nothing_is_registered_and_then_it_is(make, registry, tmp_path):
+    system = make()
+    assert look(system) is None
+    assert "no model 'recommendation-quick-system' is registered" in system.describe()["problem"]
+    label = register(registry, tmp_path / "a", promote=False)
+    assert look(system) is None
+    assert "has no champion" in system.describe()["problem"]
+    registry.promote(NAME, label.split("/")[1])
+    assert look(system, after_s=1.0) is None  # it looks every 5 s
+    assert look(system, after_s=4.0) == label
+    told = system.describe()
+    assert (told["version"], told["problem"], told["items"], told["new_videos"]) == (label, None, 30, 12)
+    assert system.recorder.value(MODEL_CREATED, version=label) > 0
+
+
+def test_a_promotion_and_a_rollback_are_followed(make, registry, tmp_path):
+    system = make()
+    first = register(registry, tmp_path / "a")
+    assert look(system) == first
+    parts = system.parts(system.state)
+    assert look(system) == first
+    assert system.parts(system.state) is parts  # nothing was exchanged
+    second = register(registry, tmp_path / "b", popular=2.0)
+    assert second != first
+    assert look(system) == second
+    assert math.isnan(system.recorder.value(MODEL_CREATED, version=first))
+    registry.rollback(NAME)
+    assert look(system) == first
+
+
+def test_a_version_can_be_pinned(make, registry, tmp_path):
+    first = register(registry, tmp_path / "a")
+    system = make(f"{NAME}@{first.split('/')[1]}")
+    register(registry, tmp_path / "b", popular=2.0)
+    assert look(system) == first
+
+
+def test_damaged_weights_change_nothing_until_they_are_restored(make, registry, tmp_path):
+    system = make()
+    first = register(registry, tmp_path / "a")
+    assert look(system) == first
+    second = register(registry, tmp_path / "b", popular=3.0)
+    file = registry.show(NAME).folder / WEIGHTS
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert look(system) == first
+    assert "SHA-256" in system.describe()["problem"] and "damaged" in system.describe()["problem"]
+    file.write_bytes(whole)
+    assert look(system) == first  # it is not tried again at once
+    assert look(system, after_s=60.0) == second
+    assert system.describe()["problem"] is None
+
+
+def test_another_kind_of_model_is_refused_in_words(make, registry, tmp_path, monkeypatch):
+    system = make()
+    register(registry, tmp_path / "a")
+    monkeypatch.setattr("models.recommendation.weights._build", lambda described: _Alone())
+    assert look(system) is None
+    assert "alone" in system.describe()["problem"]
+
+
+class _Alone:
+    name = "ease"
+
+    def restore(self, state):
+        pass
+
+
+def test_another_state_gets_the_system_at_the_next_look(make, registry, tmp_path):
+    system = make()
+    label = register(registry, tmp_path / "a")
+    assert look(system) == label
+    another = live_state()
+    system.served.current = another
+    assert system.parts(another) is None
+    assert system.parts(system.state) is not None  # who still answers from the state before does so
+    assert look(system, after_s=0.1) == label
+    assert system.parts(system.state) is None
+
+
+def test_it_is_ready_once_it_has_looked(make, registry, tmp_path):
+    label = register(registry, tmp_path / "a")
+    system = make()
+    assert system.ready() == (False, f"{NAME}@champion is being loaded")
+    system.start()
+    deadline = time.monotonic() + 20
+    while not system.ready()[0] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert system.ready() == (True, "")
+    assert system.parts(system.state).version == label
+
+
+async def test_versions_are_exchanged_between_answers_and_no_answer_is_without_one(
+    make, registry, tmp_path, make_answering
+):
+    """Answers go on all the while; each is by one version, and none is degraded."""
+    system = make()
+    labels = [register(registry, tmp_path / "a"), register(registry, tmp_path / "b", popular=2.0)]
+    assert look(system) == labels[1]
+    world = make_answering(generator_deadline_s=5.0, ranker_deadline_s=5.0)
+    recommender = Recommender(
+        served=system.served,
+        ready=lambda: (True, ""),
+        traces=world.traces,
+        settings=world.settings,
+        recorder=system.recorder,
+        clock=world.clock,
+        trained=system.parts,
+    )
+    stop = threading.Event()
+
+    def promote():
+        at = 0
+        while not stop.wait(0.05):
+            registry.promote(NAME, labels[at % 2].split("/")[1])
+            look(system)
+            at += 1
+
+    thread = threading.Thread(target=promote)
+    thread.start()
+    seen = []
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and (len(seen) < 200 or len(set(seen)) < 2):
+            answer = await recommender.recommend(RecommendQuery(f"u{len(seen) % 40}", 5), Exchange())
+            assert (answer.degraded, len(answer.results)) == ((), 5)
+            assert answer.scored_by != BLEND
+            for verdict in answer.verdicts()[:5]:
+                assert "pick" in verdict.objectives or "blend" in verdict.objectives
+            seen.append(answer.scored_by)
+            await asyncio.sleep(0.005)
+    finally:
+        stop.set()
+        thread.join()
+        recommender.close()
+    assert set(seen) == set(labels)
+    [kept] = [world.traces.get(answer.trace_id)]
+    assert kept.payload["scored_by"] == answer.scored_by
+    assert "ease" in kept.payload["generators"]
