@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,26 +140,38 @@ class Plain:
             self._index.nprobe = min(2 * self._index.nprobe, self._index.nlist)
 
 
-def search_quietly(subject: Subject, data: Data, count: int) -> dict[str, Any]:
-    """Search for the first `count` queries, one after the other."""
-    queries, truth = data.queries()[:count], data.truth()[:, :K]
+@dataclass
+class Changed:
+    """What rounds of adding and deleting have made of the index since it was built."""
+
+    added: int = 0
+    gone: set[int] = field(default_factory=set)
+
+
+def search_quietly(subject: Subject, data: Data, count: int, before: Changed) -> dict[str, Any]:
+    """Search for the first `count` queries, one after the other; `before` tells what was changed since the build."""
+    queries, extra = data.queries()[:count], data.rows(data.n, data.n + before.added)
     subject.search(queries[0])
     took, used, found = [], [], 0
-    for query, wanted in zip(queries, truth, strict=False):
+    for which, query in enumerate(queries):
         began, cpu = time.perf_counter(), time.thread_time()
         numbers = subject.search(query)
         used.append(time.thread_time() - cpu)
         took.append(time.perf_counter() - began)
-        found += len(set(numbers) & set(wanted.tolist()))
+        found += len(set(numbers) & _true_now(data, which, extra, before.gone))
     return _summary(took, used) | {"recall": found / (len(queries) * K), "memory_mb": resident_mb()}
 
 
-def search_while_adding(
-    subject: Live, data: Data, seconds: float, per_second: int, added_before: int
-) -> dict[str, Any]:
-    """Search without a pause while another thread adds `per_second` items a second and deletes a tenth as many."""
-    extra = data.rows(data.n + added_before, data.n + added_before + int(seconds * per_second) + per_second)
-    doomed = np.random.default_rng(added_before).permutation(data.n)[: len(extra)].tolist()
+def search_while_adding(subject: Live, data: Data, seconds: float, per_second: int, before: Changed) -> dict[str, Any]:
+    """Search without a pause while another thread adds `per_second` items a second and deletes a tenth as many.
+
+    `before` tells what earlier calls changed, and is brought up to date.
+    """
+    added_before, first = before.added, data.n + before.added
+    every_extra = data.rows(data.n, first + int(seconds * per_second) + per_second)
+    extra = every_extra[added_before:]
+    shuffled = np.random.default_rng(added_before).permutation(data.n).tolist()
+    doomed = [number for number in shuffled if number not in before.gone][: len(extra)]
     done = {"added": 0, "removed": 0}
     stop = threading.Event()
     late: list[float] = []
@@ -171,7 +183,7 @@ def search_while_adding(
             if (wait > 0 and stop.wait(wait)) or stop.is_set():
                 return
             late.append(max(0.0, -wait))
-            subject.index.apply(made_up_entry(data.n + added_before + i, row, at=1))
+            subject.index.apply(made_up_entry(first + i, row, at=1))
             done["added"] = i + 1
             if i % 10 == 0:
                 subject.index.remove(f"item-{doomed[i // 10]}", Version(time_us=10, seq=added_before))
@@ -197,9 +209,11 @@ def search_while_adding(
     stop.set()
     adder.join()
     good = [
-        len(set(numbers) & _true_now(data, which, extra[: state[0]], added_before, set(doomed[: state[1]])))
-        for which, (numbers, state) in enumerate(seen)
+        len(set(numbers) & _true_now(data, which, every_extra[: added_before + new], before.gone | set(doomed[:gone])))
+        for which, (numbers, (new, gone)) in enumerate(seen)
     ]
+    before.added += done["added"]
+    before.gone |= set(doomed[: done["removed"]])
     return _summary(took, used) | {
         "recall": sum(good) / (K * len(good)),
         "searches": len(took),
@@ -225,12 +239,12 @@ def resident_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) * 1024 / 1e6
 
 
-def _true_now(data: Data, which: int, added: NDArray[np.float32], added_before: int, gone: set[int]) -> set[int]:
-    """Return the exact neighbours of a query among what was there when it was searched for."""
+def _true_now(data: Data, which: int, added: NDArray[np.float32], gone: set[int]) -> set[int]:
+    """Return the exact neighbours of a query among what was there when it was searched for: `added` since the build."""
     query = data.queries()[which]
     numbers = [number for number in data.truth()[which].tolist() if number not in gone]
     rows = np.concatenate([*(data.rows(number, number + 1) for number in numbers), added])
-    numbers += range(data.n + added_before, data.n + added_before + len(added))
+    numbers += range(data.n, data.n + len(added))
     [best] = exact_neighbours(iter([rows]), query[None, :], K)
     return {numbers[place] for place in best}
 
@@ -255,15 +269,14 @@ def main() -> None:
     subject.build(data)
     built = {"build_s": time.perf_counter() - began, "before_mb": before, "memory_mb": resident_mb()}
     _say(built | subject.describe())
-    added = 0
+    changed = Changed()
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "search":
-            answer = search_quietly(subject, data, asked["count"])
+            answer = search_quietly(subject, data, asked["count"], changed)
         else:
             assert isinstance(subject, Live)
-            answer = search_while_adding(subject, data, asked["seconds"], asked["per_second"], added)
-            added += answer["added"]
+            answer = search_while_adding(subject, data, asked["seconds"], asked["per_second"], changed)
         _say(answer | subject.describe())
 
 
