@@ -17,3 +17,16 @@ def test_a_process_that_has_torch_keeps_it():
     assert (
         in_a_new_process("import torch, sys, features.online; print(sys.modules['torch'] is torch)").strip() == "True"
     )
+
+
+def test_metrics_stay_in_their_registry_and_children_inherit_nothing_of_feasts():
+    said = in_a_new_process(
+        "import os, features.online\n"
+        "from prometheus_client import CollectorRegistry, Counter\n"
+        "for amount in (1, 2):\n"
+        "    registry = CollectorRegistry()\n"
+        "    Counter('one_name', 'In two registries.', registry=registry).inc(amount)\n"
+        "    print(registry.get_sample_value('one_name_total'))\n"
+        "print([name for name in os.environ if 'MULTIPROC' in name.upper()])"
+    )
+    assert said.split() == ["1.0", "2.0", "[]"]
