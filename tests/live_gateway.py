@@ -36,6 +36,7 @@ from core.settings import (
 from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
+from models.registry.store import ModelRegistry
 from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
 from serving.access import Door
@@ -168,11 +169,12 @@ def live_gateway(
     door: Door | None = None,
     embedding: EmbeddingService | None = None,
     tracer_of: Callable[[str], Tracer] = lambda process: NO_TRACING,
+    registry: ModelRegistry | None = None,
 ) -> Iterator[LiveGateway]:
     """Run the gateway in a thread. Without an encoder, images are similar when their colours are.
 
     `embedding` is asked instead of an encoder in this process. `tracer_of` gives the tracer of each process that there
-    would be in a running system.
+    would be in a running system. `registry` has the model that recommends.
     """
     encoder = encoder or FakeImageEncoder()
     clock, recorder, log, settings = SystemClock(), Recorder(), MemoryEntryLog(), IndexSettings(kind="flat")
@@ -205,6 +207,7 @@ def live_gateway(
         recorder=recorder,
         clock=clock,
         at_once=8,
+        registry=registry,
     )
     recommendation.start()
     publisher = _Loopback(log, streams)

@@ -64,8 +64,38 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """How well answers of ten held what people liked later, over all questions."""
+
+    ndcg_at_10: float
+    hr_at_10: float
+    map_at_10: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Homepages during the replay of a data set's future.
+
+    `ladder`: `live` and `frozen` are answers of the running system, with all that was told by then and with what was
+    told before the replay; the others are models asked offline about the same moments. `learning_gain` is HR@10 of
+    `live` minus `frozen`. `click_to_feature_s`: click sent → the homepage has changed. `promises_kept` is of the new
+    videos whose promise of impressions has ended; None where none has.
+    """
+
+    users: int
+    videos: int
+    questions: int
+    model: str | None
+    latency_s: Percentiles
+    ladder: dict[str, Rung]
+    click_to_feature_s: Percentiles
+    learning_gain: float
+    promises_kept: float | None
+
+
+@dataclass(frozen=True)
 class Report:
-    """A whole run."""
+    """A whole run. `recommendation` is None where its data could not be had, or another model answers."""
 
     broker: dict[str, Any]
     setup_s: float
@@ -77,6 +107,7 @@ class Report:
     metrics_url: str
     console_url: str
     contact_sheet: str
+    recommendation: Recommendation | None = None
     seconds: float = field(default=0.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +149,7 @@ def render(report: Report) -> RenderableType:
     for name, quality in (("Riverlight, live answers", ours), ("frozen backbone, exact search", frozen)):
         values = (quality.recall_at_1, quality.recall_at_10, quality.mrr, quality.ndcg_at_10)
         table.add_row(name, *(f"{value:.3f}" for value in values))
+    films = _films(report.recommendation) if report.recommendation is not None else None
     where = Text.assemble(
         ("contact sheet  ", "bold"),
         f"{report.contact_sheet}\n",
@@ -126,7 +158,25 @@ def render(report: Report) -> RenderableType:
         ("metrics        ", "bold"),
         report.metrics_url,
     )
-    return Panel(Group(facts, Text(), table, Text(), where), title="What happened", title_align="left", padding=(1, 2))
+    parts = [facts, Text(), table, Text(), *([films, Text()] if films is not None else []), where]
+    return Panel(Group(*parts), title="What happened", title_align="left", padding=(1, 2))
+
+
+def _films(found: Recommendation) -> RenderableType:
+    """Return the ladder of homepages, and what was seen beside it."""
+    table = Table(title=f"What {found.users} people liked next, of {found.videos} films", title_justify="left")
+    for column in ("", "HR@10", "nDCG@10", "mAP@10"):
+        table.add_column(column, justify="left" if not column else "right")
+    names = {"live": f"Riverlight, live answers ({found.model})", "frozen": "the same, frozen before the replay"}
+    for name, rung in found.ladder.items():
+        values = (rung.hr_at_10, rung.ndcg_at_10, rung.map_at_10)
+        table.add_row(names.get(name, f"{name}, offline"), *(f"{value:.3f}" for value in values))
+    kept = "no promise has ended" if found.promises_kept is None else f"promises kept: {found.promises_kept:.0%}"
+    told = Text(
+        f"homepages {_seconds(found.latency_s, 'HTTP')}\n"
+        f"clicks {_seconds(found.click_to_feature_s, 'click → the homepage has changed')}; {kept}"
+    )
+    return Group(table, told)
 
 
 def _seconds(value: Percentiles, what: str) -> str:

@@ -21,12 +21,15 @@ from core.access.roles import GRANTED
 from core.clock import SystemClock
 from core.ports import OutgoingRecord
 from core.settings import Settings
-from infra.demo import interactions, visual_search
+from infra.demo import homepage, interactions, visual_search
 from infra.demo.contact_sheet import SheetRow, draw_contact_sheet
+from infra.demo.film_model import served_model
+from infra.demo.films import Films, load_films
 from infra.demo.images import DemoImages, demo_images
 from infra.demo.platform import Answer, Platform, event, wait_until
 from infra.demo.report import Interactions, Percentiles, Quality, Report, VisualSearch
 from infra.supervisor.control import Status, down, status, up_detached
+from models.recommendation.system import FullSystem
 from models.visual_search.model import FrozenLiteEncoder
 from storage.log.producer import KafkaPublisher
 from streams.dead_letters import list_dead_letters
@@ -43,6 +46,8 @@ class DemoOptions:
     people: int = 5
     clients: int = 2
     removals: int = 20
+    viewers: int = 30
+    past_ratings: int = 5_000
     keep_running: bool = False
     start_timeout_s: float = 300.0
 
@@ -58,6 +63,7 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     folder = home / "demo"
     images = demo_images(home, options.images, lambda line: console.print(f"[dim]data[/]     {line}"))
     baseline = _frozen_baseline(images, folder, console)
+    films = _served_films(home, len(images.pairs) - homepage.NEW_FILMS, console)
     setup_s = time.perf_counter() - began
 
     started = not status(home).running
@@ -72,7 +78,7 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     )
     try:
         report = asyncio.run(
-            _play(running, settings, options, images, baseline, folder, console, setup_s, start_s, began)
+            _play(running, settings, options, images, baseline, films, folder, console, setup_s, start_s, began)
         )
     finally:
         if started and not options.keep_running:
@@ -88,6 +94,7 @@ async def _play(
     options: DemoOptions,
     images: DemoImages,
     baseline: Quality,
+    films: "_ServedFilms | None",
     folder: Path,
     console: Console,
     setup_s: float,
@@ -119,6 +126,19 @@ async def _play(
                 platform, uploaded, count=options.removals, seed=7, advance=step("hide, delete", options.removals)
             )
             dead = await _send_broken(running.urls["broker"], run)
+            recommendation = None
+            if films is not None:
+                recommendation = await homepage.play(
+                    platform,
+                    films.films,
+                    films.system,
+                    uploaded.media,
+                    label=films.label,
+                    run=run,
+                    people=options.viewers,
+                    past=options.past_ratings,
+                    advance=step("recommend", options.viewers),
+                )
         sheet = folder / "contact-sheet.png"
         _draw(sheet, images, uploaded.items, answers)
         shown = max(audience.clicks, key=lambda item: audience.clicks[item]) if audience.clicks else uploaded.items[0]
@@ -144,11 +164,35 @@ async def _play(
         interactions=Interactions(events=len(audience.events), per_s=round(per_s, 1), exact=exact),
         dead_letters=dead,
         features=features,
+        recommendation=recommendation,
         metrics_url=running.urls["metrics"],
         console_url=running.urls["console"],
         contact_sheet=str(sheet),
         seconds=round(time.perf_counter() - began, 1),
     )
+
+
+@dataclass(frozen=True)
+class _ServedFilms:
+    """Films to play, and the system that recommends them."""
+
+    films: Films
+    system: FullSystem
+    label: str
+
+
+def _served_films(home: Path, count: int, console: Console) -> _ServedFilms | None:
+    """Have a system fitted to the films' past that is champion; None where that cannot be, which is said."""
+
+    def say(line: str) -> None:
+        console.print(f"[dim]data[/]     {line}")
+
+    films = load_films(home, count, say)
+    served = served_model(home, films, say) if films is not None else None
+    if films is None or served is None:
+        return None
+    system, version = served
+    return _ServedFilms(films, system, version.label)
 
 
 def _frozen_baseline(images: DemoImages, folder: Path, console: Console) -> Quality:
