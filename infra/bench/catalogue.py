@@ -5,13 +5,14 @@ from infra.bench.result import Benchmark
 
 def benchmarks() -> tuple[Benchmark, ...]:
     """Return all benchmarks, in the order they are run: those without a running system first."""
-    from infra.bench import features, index, interactions, recommendations, search_http, start, uploads
+    from infra.bench import features, index, interactions, recommendations, search_http, start, trained, uploads
 
     return (
         interactions.BENCHMARK,
         index.BENCHMARK,
         features.BENCHMARK,
         recommendations.BENCHMARK,
+        trained.BENCHMARK,
         uploads.BENCHMARK,
         search_http.BENCHMARK,
         start.BENCHMARK,
