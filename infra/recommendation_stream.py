@@ -5,7 +5,7 @@ Left out are the canary's videos, items that are no video, and everything by peo
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,9 +28,12 @@ from core.events import (
 )
 from core.ports import StoredRecord
 from features.archive import read_events
-from models.recommendation.described import Cells, user_cells, video_cells
-from models.recommendation.interactions import KINDS, EventRow
+from models.recommendation.data import Loaded
+from models.recommendation.described import USER_COLUMNS, VIDEO_COLUMNS, Cells, described, user_cells, video_cells
+from models.recommendation.interactions import KINDS, EventRow, log_of_events
+from models.recommendation.labels import RelevanceRule, label
 from models.recommendation.learning.traffic import Happened
+from models.recommendation.learning.version import LEARNED
 from monitoring.canary import CATEGORY as CANARY_CATEGORY
 from monitoring.canary import OWNER as CANARY_OWNER
 
@@ -161,3 +164,30 @@ def _take(platform: Platform, event: AnyEvent, epoch: str, partition: int, offse
         watched.of_s if watched else None,
     )
     platform.happened.append(Happened(row, epoch, partition, offset, arrived_s))
+
+
+def load_archive(archive: Path, *, until: datetime | None = None) -> Loaded:
+    """Return the platform's own interactions as data to train and evaluate on: who and what as described at `until`.
+
+    The source names the position, so that learning goes on after it.
+
+    Raises:
+        NotFound: there is no archive, or nothing in it is about a video.
+    """
+    platform = read_platform(archive, until=until)
+    happened = platform.known_to(())
+    if not happened:
+        raise NotFound(f"the archive at {archive} holds no interaction with a video")
+    log, _ = log_of_events([one.row for one in happened], items=platform.videos, users=platform.users)
+    rule = RelevanceRule()
+    feedback = replace(
+        label(log, rule),
+        item_table=described(platform.videos, VIDEO_COLUMNS),
+        user_table=described(platform.users, USER_COLUMNS),
+    )
+    positions: dict[str, dict[str, int]] = {}
+    for one in happened:
+        ends = positions.setdefault(one.epoch, {})
+        ends[str(one.partition)] = max(one.offset + 1, ends.get(str(one.partition), 0))
+    source = {"archive": True, "source": "the archive of this platform", "licence": "its own", LEARNED: positions}
+    return Loaded(feedback, log, rule, source)

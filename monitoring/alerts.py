@@ -9,7 +9,7 @@ from typing import Literal
 
 from monitoring import catalogue as m
 from monitoring.objectives import OBJECTIVES, PAGE_BURNS, TICKET_BURNS
-from monitoring.promql import grew, increase, mean, rate, stuck
+from monitoring.promql import grew, highest, increase, mean, quantile, rate, stuck
 
 RECALL_AT_LEAST = 0.95
 MODEL_OLD_AFTER_S = 90 * 86_400
@@ -22,6 +22,17 @@ LEAK_HORIZON_S = 4 * 3_600
 ENCODER_FAILURES_AT_MOST = 0.05
 #: Outcomes of an image that say something about us, not about the image.
 OUR_FAILURES = 'outcome=~"internal|unavailable|overloaded|timeout|integrity"'
+DEGRADED_AT_MOST = 0.05
+LEFT_OUT_AT_MOST = 0.1
+BLENDED_AT_MOST = 0.5
+STALE_AFTER_S = 5
+BROKEN_AT_MOST = 0.2
+BROKEN_FEW = 10
+_DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
+_LEFT_OUT = 'outcome=~"late|failed|busy"'
+_RECOMMENDER = 'system="recommendation"'
+_BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
+_KEPT = highest(m.EXPLORATION_PROMISES, where='state="kept"')
 _APPLIED = 'outcome="applied"'
 _DEAD_LETTER = 'outcome="dead_letter"'
 
@@ -192,6 +203,48 @@ ALERTS: tuple[Alert, ...] = (
         "ticket",
         "changed features do not reach the online store",
         "features.md",
+    ),
+    # Recommended ------------------------------------------------------------------------------------------------
+    Alert(
+        "RecommendationsDegraded",
+        f"{rate(m.RECOMMENDATIONS, where=_DEGRADED)} / {rate(m.RECOMMENDATIONS)} > {DEGRADED_AT_MOST}",
+        "10m",
+        "ticket",
+        "one homepage in twenty or more had to do without a generator or the ranker",
+        "recommendation.md",
+    ),
+    Alert(
+        "GeneratorLeftOut",
+        f"{rate(m.RECOMMENDATION_GENERATORS, by=('generator',), where=_LEFT_OUT)}"
+        f" / {rate(m.RECOMMENDATION_GENERATORS, by=('generator',))} > {LEFT_OUT_AT_MOST}",
+        "10m",
+        "ticket",
+        "generator {{ $labels.generator }} is late, fails or hangs in one call of ten or more",
+        "recommendation.md",
+    ),
+    Alert(
+        "NoRecommendationModel",
+        f"{rate(m.RECOMMENDATIONS, where=_BLENDED)} / {rate(m.RECOMMENDATIONS)} > {BLENDED_AT_MOST}",
+        "30m",
+        "ticket",
+        "most homepages are scored without a trained model",
+        "recommendation.md",
+    ),
+    Alert(
+        "RecommendationsStale",
+        f"{quantile(0.99, m.FRESHNESS, by=('effect',), where=_RECOMMENDER)} > {STALE_AFTER_S}",
+        "5m",
+        "ticket",
+        "what people did reaches the recommender late: {{ $labels.effect }}",
+        "recommendation.md",
+    ),
+    Alert(
+        "PromisesBroken",
+        f"{_BROKEN} / ({_BROKEN} + {_KEPT}) > {BROKEN_AT_MOST} and {_BROKEN} > {BROKEN_FEW}",
+        "1h",
+        "ticket",
+        "more than a fifth of the new videos did not get the impressions they were promised",
+        "recommendation.md",
     ),
     # Within its means -------------------------------------------------------------------------------------------
     Alert(

@@ -319,6 +319,31 @@ EXPLORATION_PROMISES = Gauge(
     owner="serving",
 )
 
+RECOMMENDATION_OUTCOMES = Counter(
+    "riverlight_recommendation_outcomes",
+    "What people did with recommended videos, by what scored the answer. "
+    "outcome: impression, click, completed (nine tenths watched), like, dislike (or hidden, or reported).",
+    labels=("version", "outcome"),
+    owner="streams",
+)
+RECOMMENDATION_GENERATOR_OUTCOMES = Counter(
+    "riverlight_recommendation_generator_outcomes",
+    "The same by generator: each one that proposed the video counts it, so they do not add up.",
+    labels=("generator", "outcome"),
+    owner="streams",
+)
+RECOMMENDATION_WATCHED = Counter(
+    "riverlight_recommendation_watched_seconds",
+    "Time watched of recommended videos, by what scored the answer.",
+    labels=("version",),
+    owner="streams",
+)
+RECOMMENDATION_UNATTRIBUTED = Counter(
+    "riverlight_recommendation_unknown_answers",
+    "Trace ids named by interactions of which no answer is known.",
+    owner="streams",
+)
+
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(

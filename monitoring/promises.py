@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from monitoring.alerts import ALERTS, MODEL_OLD_AFTER_S, RECALL_AT_LEAST, Alert
+from monitoring.alerts import ALERTS, DEGRADED_AT_MOST, MODEL_OLD_AFTER_S, RECALL_AT_LEAST, STALE_AFTER_S, Alert
 from monitoring.objectives import ANSWERED, CANARY_WITHIN_S, FAST, GONE, SEARCHABLE, Objective
 
 
@@ -64,6 +64,20 @@ PROMISES: tuple[Promise, ...] = (
         f"live recall of at least {RECALL_AT_LEAST:g}; the index follows its log",
         "a share of the live searches, repeated exactly; index lag",
         ("RecallLow", "IndexBehind", "IndexEntriesInvalid", "SnapshotOld"),
+    ),
+    Promise(
+        "recommended",
+        "Recommended: homepages are personal, complete and of this moment",
+        f"{(1 - DEGRADED_AT_MOST) * 100:g} % of homepages with every generator and the ranker, scored by a trained "
+        f"model; events known within {STALE_AFTER_S} s",
+        "answers by what made them, generator calls, freshness, promises to new videos",
+        (
+            "RecommendationsDegraded",
+            "GeneratorLeftOut",
+            "NoRecommendationModel",
+            "RecommendationsStale",
+            "PromisesBroken",
+        ),
     ),
     Promise(
         "current",

@@ -45,6 +45,9 @@ RECORDINGS = (
     Recording("riverlight:http_errors:ratio5m", ANSWERED.bad_share("5m"), "answered"),
     Recording("riverlight:live_recall_ratio:mean15m", mean(m.LIVE_RECALL, by=("index",)), "right"),
     Recording("riverlight:index_lag_records:max", highest(m.INDEX_LAG, by=("index",)), "right"),
+    Recording(
+        "riverlight:recommendations:rate5m", rate(m.RECOMMENDATIONS, by=("scored_by", "degraded")), "recommended"
+    ),
     Recording("riverlight:model_age_seconds", f"time() - {highest(m.MODEL_CREATED, by=('version',))}", "current"),
     Recording(
         "riverlight:feature_seconds:p99",

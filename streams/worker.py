@@ -118,18 +118,21 @@ class Worker:
         deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version(), tracer=tracer)
         for topic in topics.SOURCES:
             deps.epochs[topic.name] = await asyncio.to_thread(topic_epoch, bootstrap, topic.name)
-        if "index-upload" in self._agents:
-            from models.embedding_service import HttpEmbeddingService
+        if {"index-upload", "recommendation-outcomes"} & set(self._agents):
             from storage.catalogue import Catalogue
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
             stack.push_async_callback(asyncio.to_thread, catalogue.close)
+            deps.catalogue = catalogue
+        if "index-upload" in self._agents:
+            from models.embedding_service import HttpEmbeddingService
+
             ours = credentials(settings, clock, subject=f"worker-{self.name}", roles=(Role.service,))
             embeddings = HttpEmbeddingService(
                 settings.api_url, credentials=lambda: {**ours(), **trace_headers(), **tracer.headers()}
             )
             stack.push_async_callback(embeddings.aclose)
-            deps.catalogue, deps.embeddings = catalogue, embeddings
+            deps.embeddings = embeddings
             deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)
             deps.background.append(
                 Housekeeping(catalogue, self.recorder, clock, settings.catalogue, settings.features).run

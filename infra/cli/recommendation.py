@@ -1,16 +1,23 @@
 """`riverlight train recommendation` and `riverlight evaluate recommendation`."""
 
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
 
 from core.errors import InvalidInput
 from core.settings import load_settings
+from infra.cli.features import TIMES
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console, to_plain
+from infra.cli.recommendation_online import evaluate_online_command
+
+if TYPE_CHECKING:
+    from models.recommendation.data import Loaded
 
 
 class SearchMethod(StrEnum):
@@ -37,6 +44,13 @@ UsersOption = Annotated[Path | None, typer.Option(help="CSV with user and any co
 RelevantOption = Annotated[
     float | None, typer.Option(help="Value from which an item is relevant. Default: 4 of 5, or 0.5 of 1.")
 ]
+ArchiveOption = Annotated[
+    bool, typer.Option("--archive", help="This platform's own archived interactions, instead of a file.")
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option(formats=TIMES, help="With --archive: only what happened before, as described then. UTC."),
+]
 SearchOption = Annotated[
     SearchMethod, typer.Option("--search", help="Choose settings on the validation split; never on the test.")
 ]
@@ -48,6 +62,8 @@ def train_recommendation_command(
     interactions: InteractionsOption = None,
     items: ItemsOption = None,
     users: UsersOption = None,
+    archive: ArchiveOption = False,
+    until: UntilOption = None,
     relevant_from: RelevantOption = None,
     search: SearchOption = SearchMethod.none,
     trials: TrialsOption = 20,
@@ -64,7 +80,6 @@ def train_recommendation_command(
 
     Example: `riverlight train recommendation --model two-tower --promote`
     """
-    from models.recommendation.data import load_feedback
     from models.recommendation.report import progress_bar
     from models.recommendation.train import train_recommender
     from models.registry.packaged import open_registry
@@ -72,12 +87,14 @@ def train_recommendation_command(
     with errors(), progress_bar(progress_console()) as report:
         home = load_settings().home
         settings = _settings(setting or [])
-        loaded = load_feedback(home, interactions=interactions, items=items, users=users, relevant_from=relevant_from)
+        files = Files(interactions, items, users, archive, until, relevant_from)
+        loaded = files.load(home)
         trained = train_recommender(
             model,
             loaded,
             out or home / "training" / f"recommendation-{model}",
             command=f"riverlight train recommendation --model {model}"
+            + (" --archive" if archive else "")
             + "".join(f" --set {pair}" for pair in setting or ()),
             method=search.value,
             trials=trials,
@@ -104,6 +121,19 @@ def evaluate_recommendation_command(
     interactions: InteractionsOption = None,
     items: ItemsOption = None,
     users: UsersOption = None,
+    archive: ArchiveOption = False,
+    until: UntilOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="What people did with what was recommended, by version and generator.")
+    ] = False,
+    since: Annotated[datetime | None, typer.Option(formats=TIMES, help="With --online: since when. UTC.")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --online: also estimate, off-policy, the CTR of another scoring: `click=1,watch=0.5` weighs the "
+            "logged objectives, `logged` is the one that answered (repeat for several)."
+        ),
+    ] = None,
     models: Annotated[
         list[str] | None, typer.Option(help="Which models (repeat for several). Default: the whole ladder.")
     ] = None,
@@ -122,15 +152,23 @@ def evaluate_recommendation_command(
 
     Writes the figures and a plot to `<home>/evaluate/recommendation`. docs/how-to/recommend.md
 
-    Example: `riverlight evaluate recommendation --interactions mine.csv --models popularity --models ease`
+    Examples:
+
+    * `riverlight evaluate recommendation --interactions mine.csv --models popularity --models ease`
+
+    * `riverlight evaluate recommendation --archive --protocol temporal`
+
+    * `riverlight evaluate recommendation --online --policy click=1,watch=0`
     """
-    from models.recommendation.data import load_feedback
     from models.recommendation.ladder import climb
     from models.recommendation.report import group_tables, ladder_table, plot_ladder, progress_bar
 
     with errors():
+        if online:
+            evaluate_online_command(since, policy or [], output)
+            return
         home = load_settings().home
-        loaded = load_feedback(home, interactions=interactions, items=items, users=users, relevant_from=relevant_from)
+        loaded = Files(interactions, items, users, archive, until, relevant_from).load(home)
         with progress_bar(progress_console()) as report:
             ladder = climb(
                 loaded.feedback,
@@ -146,6 +184,36 @@ def evaluate_recommendation_command(
         (folder / f"{protocol.value}.json").write_text(json.dumps(to_plain(plain), indent=2) + "\n", encoding="utf-8")
     tables = group_tables(ladder, ladder.rungs[-1].name) if groups else []
     emit(plain, Group(ladder_table(ladder), *tables, f"\nFigures and plot: {folder}"), output)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where interactions come from: the archive, files, or (neither) the installed data set."""
+
+    interactions: Path | None
+    items: Path | None
+    users: Path | None
+    archive: bool
+    until: datetime | None
+    relevant_from: float | None
+
+    def load(self, home: Path) -> "Loaded":
+        """Return what there is; raises InvalidInput, NotFound, ConfigurationError as the loaders do."""
+        from infra.recommendation_stream import load_archive
+        from models.recommendation.data import load_feedback
+
+        if not self.archive:
+            return load_feedback(
+                home,
+                interactions=self.interactions,
+                items=self.items,
+                users=self.users,
+                relevant_from=self.relevant_from,
+            )
+        if self.interactions or self.items or self.users or self.relevant_from is not None:
+            raise InvalidInput("--archive takes no files and no --relevant-from: what counts is in the events")
+        until = None if self.until is None else self.until.replace(tzinfo=self.until.tzinfo or UTC)
+        return load_archive(home.resolve() / "archive", until=until)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from storage.catalogue import Catalogue
 from storage.log.admin import apply_topics
 
 LOOPBACK = "127.0.0.1"
-CONTENT_AGENTS = ("index-upload",)
+CONTENT_AGENTS = ("index-upload", "recommendation-outcomes")
 BEHAVIOUR_AGENTS = ("interactions", "archive")
 EXTERNAL_BROKER_TIMEOUT_S = 15.0
 

@@ -41,8 +41,6 @@ class ContentBased:
             return
         start = np.random.default_rng(0).normal(size=min(words.shape))
         left, strengths, _ = scipy.sparse.linalg.svds(words.astype(np.float64), k=rank, v0=start)
-        largest = np.abs(left).argmax(axis=0)
-        left = left * np.sign(left[largest, np.arange(rank)])  # either sign is right, and the solver gives now this one
         vectors = (left * strengths)[:, ::-1]
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         self._vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-9).astype(np.float32)

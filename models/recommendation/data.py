@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from models.datasets import movielens
 from models.datasets.catalogue import find_dataset, installed_folder
@@ -21,7 +22,7 @@ class Loaded:
     feedback: Feedback
     log: InteractionLog
     rule: RelevanceRule
-    source: dict[str, str]
+    source: dict[str, Any]
 
 
 def load_feedback(
@@ -38,7 +39,7 @@ def load_feedback(
         InvalidInput: a file is wrong; the message names the rows.
         ConfigurationError: MovieLens is wanted and not installed.
     """
-    source: dict[str, str] = {}
+    source: dict[str, Any] = {}
     if interactions is None:
         folder = installed_folder(DEFAULT, home)
         interactions, items, users = (folder / name for name in movielens.FILES)

@@ -1,8 +1,16 @@
 """Platform overview: one row for each promise. Green above means nobody has to look further."""
 
 from monitoring import catalogue as m
-from monitoring.alerts import CPU_AT_MOST, FILES_AT_MOST, MODEL_OLD_AFTER_S, RECALL_AT_LEAST, SHED_AT_MOST_PER_S
+from monitoring.alerts import (
+    CPU_AT_MOST,
+    FILES_AT_MOST,
+    MODEL_OLD_AFTER_S,
+    RECALL_AT_LEAST,
+    SHED_AT_MOST_PER_S,
+    STALE_AFTER_S,
+)
 from monitoring.dashboards.panels import Dashboard, Limit, Panel, Row
+from monitoring.dashboards.recommendation import CLICKED, SHOWN
 from monitoring.objectives import ANSWERED, CANARY_WITHIN_S, FAST, GONE, SEARCHABLE, Objective
 from monitoring.others import MAX_FILES, OPEN_FILES, UP
 from monitoring.promises import PROMISES
@@ -160,6 +168,36 @@ _ROWS: dict[str, tuple[Panel, ...]] = {
             "short",
             "index.md",
             ((highest(m.INDEX_ITEMS, by=("index", "state")), "{{index}} {{state}}"),),
+        ),
+    ),
+    "recommended": (
+        Panel(
+            "Are homepages whole, and by a trained model?",
+            "Answers a second, by what scored them and whether a part of the recommender was missing.",
+            "reqps",
+            "recommendation.md",
+            (("riverlight:recommendations:rate5m", "{{scored_by}}, degraded: {{degraded}}"),),
+        ),
+        Panel(
+            "How fast does what people do count?",
+            "99 of 100 events, from happening to being known to the recommender.",
+            "s",
+            "recommendation.md",
+            ((quantile(0.99, m.FRESHNESS, by=("effect",), where='system="recommendation"'), "{{effect}}"),),
+            Limit(STALE_AFTER_S),
+        ),
+        Panel(
+            "Do people like what they are shown?",
+            "Clicks per impression, by what scored the answer.",
+            "percentunit",
+            "recommendation.md",
+            (
+                (
+                    f"{rate(m.RECOMMENDATION_OUTCOMES, by=('version',), where=CLICKED, window='1h')}"
+                    f" / {rate(m.RECOMMENDATION_OUTCOMES, by=('version',), where=SHOWN, window='1h')}",
+                    "{{version}}",
+                ),
+            ),
         ),
     ),
     "current": (

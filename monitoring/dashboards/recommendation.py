@@ -7,6 +7,19 @@ from monitoring.promql import highest, quantile, rate
 _RUNBOOK = "recommendation.md"
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 
+SHOWN, CLICKED = 'outcome="impression"', 'outcome="click"'
+_AN_HOUR = "1h"
+
+
+def _share(outcome: str, label: str) -> str:
+    """Return an outcome per impression over an hour, by version or generator."""
+    metric = m.RECOMMENDATION_OUTCOMES if label == "version" else m.RECOMMENDATION_GENERATOR_OUTCOMES
+    counted, shown = (
+        rate(metric, by=(label,), where=where, window=_AN_HOUR) for where in (f'outcome="{outcome}"', SHOWN)
+    )
+    return f"{counted} / {shown}"
+
+
 RECOMMENDATION = Dashboard(
     "riverlight-recommendation",
     "Riverlight / Recommendation",
@@ -80,6 +93,55 @@ RECOMMENDATION = Dashboard(
                     "ops",
                     _RUNBOOK,
                     ((rate(m.RECOMMENDATION_RANKER, by=("outcome",)), "{{outcome}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "What people do with it",
+            (
+                Panel(
+                    "How many of the shown videos are opened?",
+                    "Clicks per impression over an hour, by what scored the answer.",
+                    "percentunit",
+                    _RUNBOOK,
+                    ((_share("click", "version"), "{{version}}"),),
+                ),
+                Panel(
+                    "Which generators find what is opened?",
+                    "The same by generator; a video that several proposed counts for each.",
+                    "percentunit",
+                    _RUNBOOK,
+                    ((_share("click", "generator"), "{{generator}}"),),
+                ),
+                Panel(
+                    "Is it watched to the end, liked, disliked?",
+                    "Per impression over an hour. Hiding and reporting count as disliking.",
+                    "percentunit",
+                    _RUNBOOK,
+                    tuple(
+                        (_share(outcome, "version"), f"{{{{version}}}} {outcome}")
+                        for outcome in ("completed", "like", "dislike")
+                    ),
+                ),
+                Panel(
+                    "How long is it watched?",
+                    "Seconds watched per impression over an hour, by what scored the answer.",
+                    "s",
+                    _RUNBOOK,
+                    (
+                        (
+                            f"{rate(m.RECOMMENDATION_WATCHED, by=('version',), window=_AN_HOUR)}"
+                            f" / {rate(m.RECOMMENDATION_OUTCOMES, by=('version',), where=SHOWN, window=_AN_HOUR)}",
+                            "{{version}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Do interactions name answers that are known?",
+                    "Trace ids a second that name no answer. Applications send the answer's `trace_id`.",
+                    "ops",
+                    _RUNBOOK,
+                    ((rate(m.RECOMMENDATION_UNATTRIBUTED), "unknown"),),
                 ),
             ),
         ),

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,6 +30,7 @@ from serving.exchange import Exchange
 from serving.recommendation.answering import Considered, consider, seconds
 from serving.recommendation.engine import Engine, MakeGenerators, MakeRanker, Parts, make_engine
 from serving.recommendation.exploration import PromisesReport
+from serving.recommendation.feature_log import is_logged, logged
 from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.ports import Viewer
@@ -105,6 +107,7 @@ class Recommender:
         make_generators: MakeGenerators = all_generators,
         make_ranker: MakeRanker = lambda state: None,
         trained: Callable[[LiveState], Parts | None] = lambda state: None,
+        feature_log_share: float = 0.0,
     ) -> None:
         """`ready` says whether the state holds what the log holds; answers wait for that, for they could show again
         what was seen.
@@ -112,8 +115,10 @@ class Recommender:
         Args:
             at_once: requests answered at the same time.
             trained: what a trained model adds over a state now. Asked for each answer, so it only looks.
+            feature_log_share: share of answers whose trace also keeps what models see of the viewer.
         """
         self._served = served
+        self._feature_log_share = feature_log_share
         self._ready = ready
         self._traces = traces
         self._settings = settings
@@ -166,7 +171,8 @@ class Recommender:
                     degraded=answer.degraded,
                     seed=_seed(trace_id),
                     stages_s=exchange.stages_s,
-                ),
+                )
+                | self._features(answer, _seed(trace_id)),
             )
         )
         return answer
@@ -270,6 +276,11 @@ class Recommender:
         if exchange.continued and await asyncio.to_thread(self._traces.get, exchange.trace_id) is not None:
             exchange.trace_id = new_trace_id()
         return exchange.trace_id
+
+    def _features(self, answer: Recommendation, seed: int) -> dict[str, Any]:
+        if not is_logged(seed, self._feature_log_share):
+            return {}
+        return {"features": logged(answer.viewer, answer.engine.state.videos)}
 
     def _promises(self, state: str) -> float:
         return float(getattr(self.promises(), state)) if self._ready()[0] else 0.0

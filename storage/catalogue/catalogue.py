@@ -150,6 +150,11 @@ class Catalogue:
         with self._database.reading() as connection:
             return traces.read(connection, trace_id)
 
+    def traces(self, trace_ids: Sequence[str]) -> dict[str, TraceRecord]:
+        """Return those of the traces that there are, by id."""
+        with self._database.reading() as connection:
+            return traces.read_many(connection, trace_ids)
+
     def prune_traces(self, older_than: datetime) -> int:
         """Drop traces made before `older_than`; return how many."""
         with self._database.writing() as connection:

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.catalogue.base import Base, UtcDateTime, upsert
 
+_IDS_PER_QUERY = 500  # SQLite takes 999 variables in older builds
+
 
 @dataclass(frozen=True)
 class TraceRecord:
@@ -57,6 +59,15 @@ def _row(record: TraceRecord) -> dict[str, Any]:
 def read(connection: Connection, trace_id: str) -> TraceRecord | None:
     row = connection.execute(select(TraceRow.__table__).where(TraceRow.trace_id == trace_id)).mappings().first()
     return TraceRecord(**row) if row else None  # type: ignore[arg-type]  # the columns are the fields
+
+
+def read_many(connection: Connection, trace_ids: Sequence[str]) -> dict[str, TraceRecord]:
+    found: dict[str, TraceRecord] = {}
+    for start in range(0, len(trace_ids), _IDS_PER_QUERY):
+        wanted = TraceRow.trace_id.in_(trace_ids[start : start + _IDS_PER_QUERY])
+        for row in connection.execute(select(TraceRow.__table__).where(wanted)).mappings():
+            found[row["trace_id"]] = TraceRecord(**row)  # type: ignore[arg-type]  # the columns are the fields
+    return found
 
 
 def prune(connection: Connection, older_than: datetime) -> int:

@@ -6,13 +6,14 @@ import faust
 from faust.types import AgentT
 
 from core.errors import ConfigurationError
-from streams.agents import archive, index_upload, interactions
+from streams.agents import archive, index_upload, interactions, recommendation_outcomes
 from streams.dependencies import StreamDeps
 
 REGISTER: dict[str, Callable[[faust.App, StreamDeps], AgentT]] = {
     index_upload.NAME: index_upload.register,
     interactions.NAME: interactions.register,
     archive.NAME: archive.register,
+    recommendation_outcomes.NAME: recommendation_outcomes.register,
 }
 
 NAMES: tuple[str, ...] = tuple(REGISTER)

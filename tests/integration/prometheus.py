@@ -32,7 +32,10 @@ _WITHIN_S = 30.0
 LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "system": ("visual_search", "recommendation"),
     "effect": ("searchable", "gone", "feature"),
-    "outcome": ("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed"),
+    "outcome": (
+        *("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed"),
+        *("impression", "click", "completed", "like", "dislike"),
+    ),
     "agent": ("index-upload", "interactions"),
     "code": ("missing-media",),
     "topic": ("content.uploads.v1",),
