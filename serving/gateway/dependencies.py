@@ -180,6 +180,7 @@ def open_gateway(
             clock=clock,
             at_once=settings.serving.max_ongoing_requests,
             max_future_s=settings.streams.max_future_s,
+            feature_log_share=settings.learning.feature_log_share,
             registry=open_registry(home, clock=clock),
         )
         recommendation.start(after=lambda: follower.ready()[0])

@@ -75,6 +75,7 @@ def open_recommender(
     at_once: int,
     max_future_s: float = 300.0,
     registry: ModelRegistry | None = None,
+    feature_log_share: float = 0.0,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
 ) -> RunningRecommender:
@@ -85,6 +86,7 @@ def open_recommender(
         at_once: requests answered at the same time.
         max_future_s: an event further in the future is not applied.
         registry: where the trained model of `settings.model` is; none is served without it.
+        feature_log_share: share of answers whose trace also keeps what models see of the viewer.
         make_generators: makes the candidate generators over a state, again for each state or model that is served.
         make_ranker: makes the ranker over a state; None where there is none.
     """
@@ -120,6 +122,7 @@ def open_recommender(
         settings=settings,
         recorder=recorder,
         clock=clock,
+        feature_log_share=feature_log_share,
         at_once=at_once,
         make_generators=make_generators,
         make_ranker=make_ranker,
