@@ -89,16 +89,17 @@ async def test_waiting_for_a_place_and_being_answered_have_one_deadline_together
 
 async def test_requests_beyond_the_queue_are_shed_and_health_is_not(make_world):
     world = make_world(Shape(serving=ServingSettings(max_ongoing_requests=1, max_queued_requests=1)))
-    release = asyncio.Event()
+    begun, release = asyncio.Event(), asyncio.Event()
 
     async def wait(*_args, **_kwargs):
+        begun.set()
         await release.wait()
         raise httpx.ReadError("released")
 
     with mock.patch.object(world.deps.collector, "collect", wait):
         waiting = [asyncio.create_task(world.client.post("/v1/events/uploads", json={})) for _ in range(2)]
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await begun.wait()
+        await asyncio.sleep(0.2)  # the other one has come by then, and waits
         shed = await world.client.post("/v1/events/uploads", json={})
         assert (shed.status_code, shed.json()["code"]) == (429, "overloaded")
         assert int(shed.headers["retry-after"]) >= 1
