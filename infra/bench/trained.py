@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,8 +235,8 @@ def _search(count: int) -> tuple[Callable[[int, int], list[float]], float]:
 
 def _fill(state: LiveState, item_ids: list[str]) -> None:
     """Have videos of which nothing is known but their ids: restored, which takes seconds where events take minutes."""
-    nothing = {"rows": np.zeros(0, np.int32), "lengths": np.zeros(0, np.int64)}
-    arrays = {
+    nothing: dict[str, NDArray[Any]] = {"rows": np.zeros(0, np.int32), "lengths": np.zeros(0, np.int64)}
+    arrays: dict[str, NDArray[Any]] = {
         name: np.full((len(item_ids), *shape), fill, dtype) for name, (dtype, shape, fill) in SPECIFICATION.items()
     }
     arrays |= {f"{name}.{part}": empty for name in ("by_word", "by_creator") for part, empty in nothing.items()}

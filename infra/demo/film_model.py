@@ -2,19 +2,22 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from core.errors import NotFound
 from core.settings.recommendation import SERVED_MODEL
 from infra.demo.films import Films
-from models.recommendation.system import FullSystem, quick_system
+from models.recommendation.ranker import RankerConfig
+from models.recommendation.system import QUICK, FullSystem, quick_system
 from models.recommendation.weights import load_model, save_model
 from models.registry.manifest import WEIGHTS, Manifest, file_sha256
 from models.registry.packaged import open_registry
 from models.registry.store import ModelVersion
 
 COMMAND = "riverlight demo"
+FEWER_PASSES = replace(QUICK, held_out=2, tune_epochs=1, ranker=RankerConfig(epochs=4))  # the demo's minutes are few
 
 
 def served_model(home: Path, films: Films, progress: Callable[[str], None]) -> tuple[FullSystem, ModelVersion] | None:
@@ -38,7 +41,7 @@ def served_model(home: Path, films: Films, progress: Callable[[str], None]) -> t
 
 
 def _fit(home: Path, films: Films, digest: str) -> Path:
-    feedback, system = films.feedback(), quick_system()
+    feedback, system = films.feedback(), quick_system(FEWER_PASSES)
     system.fit(feedback)
     folder = home / "demo" / "recommendation"
     folder.mkdir(parents=True, exist_ok=True)

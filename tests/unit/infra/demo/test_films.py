@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,8 +65,8 @@ def films(folder) -> Films:
     return read_films(folder, FILMS)
 
 
-def small_system() -> FullSystem:
-    config = SystemConfig(each=10, held_out=2, tune_epochs=1, ranker=RankerConfig(hidden=16, attention=8, epochs=4))
+def small_system(config: SystemConfig) -> FullSystem:
+    config = replace(config, each=10, ranker=RankerConfig(hidden=16, attention=8, epochs=4))
     towers = TwoTower(TowerConfig(dim=8, epochs=2, length=6))
     return FullSystem(
         config, [towers, Ease(EaseConfig(l2=5)), Transitions(), ContentBased(ContentConfig(dim=4)), Popularity()]
