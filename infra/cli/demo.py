@@ -19,7 +19,7 @@ def demo_command(
 ) -> None:
     """Start the system, play real images through it, and show what happened.
 
-    Uploads, searches, clicks, hides, deletes, sends broken input, and recommends films. Writes `<home>/demo/report.json`
+    Uploads, searches, clicks, hides, deletes, sends broken input, recommends films. Writes `<home>/demo/report.json`
     and a contact sheet. Running it again is quick: data and packages stay, the last run's images are deleted first.
     """
     from infra.demo.report import render
