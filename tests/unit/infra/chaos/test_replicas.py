@@ -16,9 +16,10 @@ from infra.supervisor.spec import ProcessSpec
 
 # A process with three children: two replicas of one deployment, one of another.
 TITLES = ("ServeReplica:gateway:Gateway", "ServeReplica:gateway:Gateway", "ServeReplica:image-encoder:Encoder")
+# Its own command line must not hold the titles: a child has it too, until it is the program that was started.
 SERVES = f"""
 import subprocess, sys, time
-for title in {TITLES!r}:
+for title in {" ".join(TITLES).replace(":", "_")!r}.replace("_", ":").split():
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", title])
 time.sleep(60)
 """

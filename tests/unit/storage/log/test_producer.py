@@ -31,10 +31,13 @@ class FakeProducer:
         self.produced: list[dict[str, Any]] = []
         self.outcome: KafkaError | None = None
         self.hold = False
+        self.closed = False
         self.fail_for_good: KafkaError | None = None
         FakeProducer.made.append(self)
 
     def produce(self, topic: str, *, on_delivery: Any, **record: Any) -> None:
+        if self.closed:
+            raise RuntimeError("Producer has been closed")  # as the real one says
         self.produced.append({"topic": topic, **record})
         self.waiting.append((record, on_delivery))
 
@@ -52,6 +55,12 @@ class FakeProducer:
     def purge(self) -> None:
         self.hold = False
         self.outcome = KafkaError(KafkaError._PURGE_QUEUE)
+
+    def close(self) -> bool:
+        assert not self.waiting or not self.hold, "it would wait for what is in flight"
+        self.poll(0)
+        self.closed = True
+        return True
 
     def list_topics(self, timeout: float) -> None:
         if not FakeProducer.reachable:
@@ -158,9 +167,21 @@ def test_a_producer_that_failed_for_good_is_replaced_and_its_records_fail(made: 
         wait_until(lambda: len(made) == 2 and publisher.stats().failed == 1)
     assert "producer failed for good and was replaced" in [log["event"] for log in logs]
     assert made[1].config["enable.idempotence"] is True
+    wait_until(lambda: made[0].closed)
     publisher.enqueue(RECORD)
     assert publisher.close() == 0
     assert publisher.stats().delivered == 1
+
+
+def test_a_record_that_meets_a_client_being_replaced_is_refused_and_leaves_no_trace(made: list[FakeProducer]) -> None:
+    publisher = KafkaPublisher("host:1", ProducerSettings(), client_id="test")
+    made[0].closed = True  # replaced after `enqueue` has looked, closed before it calls
+    with pytest.raises(Unavailable, match="just replaced"):
+        publisher.enqueue(RECORD)
+    assert publisher.stats().queued == 0
+    made[0].closed = False
+    publisher.close()
+    assert made[0].closed
 
 
 def test_a_broker_that_answers_but_acknowledges_nothing_gets_a_new_producer(made: list[FakeProducer]) -> None:
