@@ -61,7 +61,7 @@ def evaluate_online(
     """
     home = settings.home.resolve()
     events = [event for event in _events(home / "archive") if since is None or event.time >= since]
-    asked = {str(event.data.trace_id): event.data.user_id for event in events if names_answer(event)}  # type: ignore[union-attr]
+    asked = {str(event.data.trace_id): event.data.user_id for event in events if names_answer(event)}
     answers, logs = _answers(settings, asked)
     found, attributed = figures(events, answers)
     if not attributed:

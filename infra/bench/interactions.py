@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,20 +24,20 @@ from tempfile import mkdtemp
 import psutil
 
 from core import topics
-from core.errors import IntegrityError, Overloaded, Unavailable
+from core.errors import IntegrityError, Unavailable
 from core.ports import OutgoingRecord
-from core.settings import BrokerSettings, ProducerSettings, child_environment
+from core.settings import BrokerSettings, child_environment
 from core.topics import Topic
 from features.interactions import VIEW_IDS
 from features.schema import BUCKET_WIDTHS_US
 from features.state import FeatureState, feature_folder
 from infra.bench.interaction_load import Expected, Totals, interactions, records
+from infra.bench.producing import produce
 from infra.bench.result import Benchmark, BenchOptions, BenchResult, Measurement, bar, compare
 from infra.bench.scratch_broker import scratch_broker
 from infra.broker.capabilities import running
 from infra.ports import free_port
 from storage.log.admin import apply_topics, group_lag
-from storage.log.producer import KafkaPublisher
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -95,7 +95,7 @@ def _drain(
                 options.report(_line(name, found[name][-1]))
             for name, topic, drain in ((PLAIN, _PLAIN_TOPIC, _plain), (RAW, _RAW_TOPIC, _raw)):
                 load = interactions(sizes[name], _seed(number, 0), Expected())
-                _produce(broker.bootstrap, records(load, topic, 1))
+                produce(broker.bootstrap, records(load, topic, 1))
                 found[name].append(drain(broker.bootstrap, options.folder, sizes[name], number))
                 options.report(_line(name, found[name][-1]))
     _check(home, expected)
@@ -142,22 +142,6 @@ def _after(found: Mapping[str, list[_Drained]], name: str) -> str:
     return f"{name}, {seconds:.1f} s after the last commit"
 
 
-def _produce(bootstrap: str, outgoing: Iterable[OutgoingRecord]) -> None:
-    publisher = KafkaPublisher(bootstrap, ProducerSettings(queue_max_records=50_000), client_id="bench")
-    try:
-        for record in outgoing:
-            while True:
-                try:
-                    publisher.enqueue(record)
-                    break
-                except Overloaded:
-                    time.sleep(0.005)
-        if publisher.flush(60):
-            raise Unavailable("the broker did not take the events to be counted")
-    finally:
-        publisher.close()
-
-
 def _ours(bootstrap: str, home: Path, events: int, outgoing: Sequence[OutgoingRecord]) -> _Drained:
     """Drain with a worker as the supervisor starts it, and stop it once the online store is up to date.
 
@@ -176,7 +160,7 @@ def _ours(bootstrap: str, home: Path, events: int, outgoing: Sequence[OutgoingRe
         _wait(process, lambda: _metric(port, _PENDING) == 0 and _ready(port), 0.2)
         process.send_signal(signal.SIGSTOP)
         try:
-            _produce(bootstrap, outgoing)
+            produce(bootstrap, outgoing)
             cpu, started = _cpu_s(process), time.perf_counter()
         finally:
             process.send_signal(signal.SIGCONT)

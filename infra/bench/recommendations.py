@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ import httpx
 import psutil
 
 from core import topics
-from core.errors import Overloaded, Unavailable
-from core.ports import OutgoingRecord
-from core.settings import BrokerSettings, ProducerSettings, Settings
+from core.errors import Unavailable
+from core.settings import BrokerSettings, Settings
 from infra.bench import recommendation_load as load
 from infra.bench.percentiles import milliseconds
 from infra.bench.plain_gateway import running_gateway
+from infra.bench.producing import produce
 from infra.bench.recommendation_changes import CHANGES_PER_S, EFFECT_S, Changes, ask_while_changing, homepage
 from infra.bench.result import Bar, Benchmark, BenchOptions, BenchResult, Curve, Measurement, bar
 from infra.bench.scratch_broker import scratch_broker
@@ -32,7 +33,6 @@ from infra.bench.system import scratch_home, scratch_settings
 from infra.broker.capabilities import running
 from infra.ports import free_port
 from storage.log.admin import apply_topics
-from storage.log.producer import KafkaPublisher
 
 CLIENTS = 4
 K = 24
@@ -178,15 +178,7 @@ def _feed(url: str, bootstrap: str, size: int, known: int, process: psutil.Proce
     """Produce what is missing to `size` videos and what the viewers did, and wait until the gateway has applied it."""
     now = datetime.now(UTC)
     began = time.monotonic()
-    publisher = KafkaPublisher(bootstrap, ProducerSettings(queue_max_records=50_000), client_id="bench")
-    try:
-        for records in (load.videos(known, size, now), load.past(size, now)):
-            for record in records:
-                _enqueue(publisher, record)
-            if publisher.flush(60):
-                raise Unavailable("the broker did not take the videos")
-    finally:
-        publisher.close()
+    produce(bootstrap, chain(load.videos(known, size, now), load.past(size, now)))
     deadline = began + FED_WITHIN_S
     state: dict[str, Any] = {}
     before = -1
@@ -205,14 +197,6 @@ def _feed(url: str, bootstrap: str, size: int, known: int, process: psutil.Proce
             state = {"problem": str(error)}
         time.sleep(0.5)
     raise Unavailable(f"{url} does not know {size:,} videos after {FED_WITHIN_S:g} s: {state}")
-
-
-def _enqueue(publisher: KafkaPublisher, record: OutgoingRecord) -> None:
-    while True:
-        try:
-            return publisher.enqueue(record)
-        except Overloaded:
-            time.sleep(0.005)
 
 
 async def _ask(url: str, requests: int, *, seed: int) -> _Round:

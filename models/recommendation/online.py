@@ -6,9 +6,21 @@ trace id. Nothing else is attributed: a click that names no answer says nothing 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
-from core.events import Click, Dislike, Event, Hide, Impression, Interaction, Like, Report, Watch, Watched
+from core.events import (
+    Click,
+    Dislike,
+    Event,
+    Hide,
+    Impression,
+    Interaction,
+    InteractionEvent,
+    Like,
+    Report,
+    Watch,
+    Watched,
+)
 
 KIND = "recommendation"  # of the traces
 COMPLETED_FROM = 0.9  # share watched from which a video counts as completed
@@ -72,7 +84,7 @@ def answer_of(trace_id: str, payload: Mapping[str, Any]) -> Answer:
     return Answer(trace_id, str(payload.get("scored_by", "")), payload.get("rules") or {}, options)
 
 
-def names_answer(event: Event) -> bool:
+def names_answer(event: Event) -> TypeGuard[InteractionEvent]:
     """Tell whether an event may be attributed: it is about a video and names an answer."""
     data = getattr(event, "data", None)
     return isinstance(data, Interaction) and bool(data.trace_id) and data.item_id is not None
@@ -168,7 +180,7 @@ def figures(events: Iterable[Event], answers: Mapping[str, Answer]) -> tuple[Onl
         if not names_answer(event):
             found.leave_out("names no answer")
             continue
-        answer = answers.get(event.data.trace_id)  # type: ignore[attr-defined]  # names_answer says that it has one
+        answer = answers.get(str(event.data.trace_id))
         one = attribute(event, answer)
         if one is not None:
             found.add(one)

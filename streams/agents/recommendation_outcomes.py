@@ -50,9 +50,9 @@ class OutcomeCounter:
         events = [event for record in records for event in _events(record) if names_answer(event)]
         if not events:
             return
-        answers = await self._answers_of({str(event.data.trace_id) for event in events})  # type: ignore[union-attr]
+        answers = await self._answers_of({str(event.data.trace_id) for event in events})
         for event in events:
-            answer = answers.get(str(event.data.trace_id))  # type: ignore[union-attr]
+            answer = answers.get(str(event.data.trace_id))
             one = attribute(event, answer)
             if one is not None:
                 self._count(one)
