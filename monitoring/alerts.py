@@ -31,6 +31,7 @@ BROKEN_FEW = 10
 _DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 _RECOMMENDER = 'system="recommendation"'
+_REFUSED = 'outcome=~"refused|failed"'
 _BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
 _KEPT = highest(m.EXPLORATION_PROMISES, where='state="kept"')
 _APPLIED = 'outcome="applied"'
@@ -195,6 +196,14 @@ ALERTS: tuple[Alert, ...] = (
         "ticket",
         "model {{ $labels.version }} was trained more than 90 days ago",
         "model.md",
+    ),
+    Alert(
+        "ModelRefused",  # tried every minute: one time that comes good ends before it counts
+        grew(m.MODEL_LOADS, by=("system",), where=_REFUSED, window="3m"),
+        "5m",
+        "ticket",
+        "{{ $labels.system }}: the version that is to be served cannot be loaded; the one before it answers",
+        "recommendation.md",
     ),
     Alert(
         "FeaturesStale",

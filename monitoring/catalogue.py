@@ -259,6 +259,13 @@ MODEL_CREATED = Gauge(
     labels=("version",),
     owner="serving",
 )
+MODEL_LOADS = Counter(
+    "riverlight_model_loads",
+    "Looks at the model registry for the version to serve. outcome: loaded: it took over; refused: it cannot be "
+    "served, tried again every minute; failed: a defect of ours; missing: none is registered under that name.",
+    labels=("system", "outcome"),
+    owner="serving",
+)
 
 # Recommendation ----------------------------------------------------------------------------------------------------
 

@@ -83,9 +83,9 @@ PROMISES: tuple[Promise, ...] = (
         "current",
         "Current: models and features are of today",
         f"a model younger than {MODEL_OLD_AFTER_S // 86_400} days, the same one in index and encoder; "
-        "features reach the online store",
-        "the model's age, entries of another model, features waiting",
-        ("ModelOld", "ModelMismatch", "FeaturesStale"),
+        "what is promoted is served; features reach the online store",
+        "the model's age, entries of another model, versions refused, features waiting",
+        ("ModelOld", "ModelMismatch", "ModelRefused", "FeaturesStale"),
     ),
     Promise(
         "means",

@@ -2,10 +2,11 @@
 
 from monitoring import catalogue as m
 from monitoring.dashboards.panels import Dashboard, Limit, Panel, Row
-from monitoring.promql import highest, quantile, rate
+from monitoring.promql import highest, increase, quantile, rate
 
 _RUNBOOK = "recommendation.md"
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
+_SYSTEM = 'system="recommendation"'
 
 SHOWN, CLICKED = 'outcome="impression"', 'outcome="click"'
 _AN_HOUR = "1h"
@@ -94,6 +95,13 @@ RECOMMENDATION = Dashboard(
                     _RUNBOOK,
                     ((rate(m.RECOMMENDATION_RANKER, by=("outcome",)), "{{outcome}}"),),
                 ),
+                Panel(
+                    "Is the promoted model served?",
+                    "Looks at the registry in the last ten minutes: versions that took over, were refused, or missing.",
+                    "short",
+                    _RUNBOOK,
+                    ((increase(m.MODEL_LOADS, by=("outcome",), where=_SYSTEM), "{{outcome}}"),),
+                ),
             ),
         ),
         Row(
@@ -176,7 +184,7 @@ RECOMMENDATION = Dashboard(
                     _RUNBOOK,
                     (
                         (
-                            quantile(0.99, m.FRESHNESS, by=("effect",), where='system="recommendation"'),
+                            quantile(0.99, m.FRESHNESS, by=("effect",), where=_SYSTEM),
                             "{{effect}}",
                         ),
                     ),

@@ -33,7 +33,7 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "system": ("visual_search", "recommendation"),
     "effect": ("searchable", "gone", "feature"),
     "outcome": (
-        *("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed"),
+        *("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed", "loaded", "refused"),
         *("impression", "click", "completed", "like", "dislike"),
     ),
     "agent": ("index-upload", "interactions"),

@@ -1,7 +1,7 @@
 """The trained system that answers: exchanged in the background when another version is promoted.
 
 A version is loaded, checked and put over the live state, its indexes filled, before it takes over; until then the one
-before it answers. A version that cannot be loaded changes nothing: what is wrong with it is in the log and in
+before it answers. A version that cannot be loaded changes nothing: what is wrong with it is counted, in the log and in
 `GET /v1/recommender`, and it is tried again once a minute.
 """
 
@@ -16,7 +16,7 @@ import structlog
 from core.clock import Clock
 from core.errors import IntegrityError, InvalidInput, NotFound, RiverlightError
 from models.registry.store import ModelRegistry, ModelVersion
-from monitoring.catalogue import MODEL_CREATED
+from monitoring.catalogue import MODEL_CREATED, MODEL_LOADS
 from monitoring.recorder import Recorder
 from serving.recommendation.engine import Parts
 from serving.recommendation.live_state import LiveState
@@ -30,6 +30,7 @@ _log = structlog.get_logger(__name__)
 
 _TURN_S = 0.25  # between looks at the live state: how long a new video is not in the towers' index
 _TRY_AGAIN_S = 60.0
+_OUTCOMES = ("loaded", "refused", "failed", "missing")
 
 
 class ServedSystem:
@@ -64,6 +65,8 @@ class ServedSystem:
         self._looked = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recommendation-model", daemon=True)
+        for outcome in _OUTCOMES:
+            self._count(outcome, 0)  # a counter that begins with its first event hides that event from `increase`
 
     def start(self) -> None:
         """Begin to follow the registry."""
@@ -114,7 +117,9 @@ class ServedSystem:
         while not self._stop.is_set():
             try:
                 self.look()
-            except Exception:  # dying here would keep an old model for ever while all looks well
+            except Exception as error:  # dying here would keep an old model for ever while all looks well
+                self._problem = f"the model's thread failed: {error!r}"
+                self._count("failed")
                 _log.exception("recommendation_model_failed")
             self._looked.set()
             self._stop.wait(_TURN_S)
@@ -125,6 +130,7 @@ class ServedSystem:
             found = self._registry.show(model, name or None)
         except NotFound as error:  # nothing registered yet, or not under this name: what answers goes on answering
             self._problem = str(error)
+            self._count("missing")
             return
         except RiverlightError as error:
             self._refuse(self._reference, error, now_s)
@@ -147,6 +153,7 @@ class ServedSystem:
         self._take(system)
         self._problem = self._refused = None
         self._loaded_at = self._clock.now()
+        self._count("loaded")
         if before is not None:
             self._recorder.set(MODEL_CREATED, math.nan, version=before.system.version)  # it may grow old now
         self._recorder.set(
@@ -175,6 +182,10 @@ class ServedSystem:
 
     def _refuse(self, label: str, error: Exception, now_s: float) -> None:
         self._problem = str(error)
+        self._count("refused")
         if self._refused is None or self._refused[0] != label:
             _log.error("recommendation_model_refused", version=label, error=str(error))
         self._refused = (label, now_s)
+
+    def _count(self, outcome: str, times: int = 1) -> None:
+        self._recorder.count(MODEL_LOADS, times, system="recommendation", outcome=outcome)

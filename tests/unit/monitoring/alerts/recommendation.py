@@ -4,6 +4,7 @@ from tests.unit.monitoring.alerts.case import Case
 
 _ANSWERS = 'riverlight_recommendation_answers_total{viewer="known",scored_by="%s",degraded="%s"}'
 _CALLS = 'riverlight_recommendation_generator_calls_total{generator="two-tower",outcome="%s"}'
+_LOADS = 'riverlight_model_loads_total{system="recommendation",outcome="%s"}'
 _FRESH = 'riverlight_freshness_seconds_bucket{system="recommendation",effect="feature",le="%s"}'
 _PROMISES = 'riverlight_recommendation_promises{state="%s"}'
 
@@ -52,6 +53,32 @@ CASES: list[Case] = [
         "until the model is loaded after a start",
         {_ANSWERS % ("blend", "no"): "0+10x5 50x60", _ANSWERS % ("ranker", "no"): "_x5 0+10x60"},
         "40m",
+    ),
+    Case(
+        "ModelRefused",
+        "tried every minute, in vain",
+        {_LOADS % "refused": "_x5 1+1x30", _LOADS % "loaded": "1x40"},
+        "20m",
+        ({"system": "recommendation"},),
+    ),
+    Case(
+        "ModelRefused",
+        "for a defect of ours, soon after the start",
+        {_LOADS % "failed": "0 1+1x30"},
+        "8m",
+        ({"system": "recommendation"},),
+    ),
+    Case(
+        "ModelRefused",
+        "once, and then it comes good",
+        {_LOADS % "refused": "0x9 1x30", _LOADS % "loaded": "1x10 2x30"},
+        "14m",
+    ),
+    Case(
+        "ModelRefused",
+        "nothing is registered, which is no fault",
+        {_LOADS % "missing": "0+12x40", _LOADS % "refused": "0x40"},
+        "30m",
     ),
     Case(
         "RecommendationsStale",

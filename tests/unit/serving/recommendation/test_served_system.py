@@ -8,7 +8,7 @@ import time
 import pytest
 
 from models.registry.manifest import WEIGHTS
-from monitoring.catalogue import MODEL_CREATED
+from monitoring.catalogue import MODEL_CREATED, MODEL_LOADS
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
 from serving.recommendation.recommend import Recommender, RecommendQuery
@@ -57,6 +57,13 @@ def look(system, after_s=5.0):
     return parts.version if parts is not None else None
 
 
+def counts(system):
+    """Return the looks at the registry that came to something, by outcome."""
+    outcomes = ("loaded", "refused", "failed", "missing")
+    found = {one: system.recorder.value(MODEL_LOADS, system="recommendation", outcome=one) for one in outcomes}
+    return {outcome: int(number) for outcome, number in found.items() if number}
+
+
 def test_nothing_is_served_while_nothing_is_registered_and_then_it_is(make, registry, tmp_path):
     system = make()
     assert look(system) is None
@@ -66,7 +73,9 @@ def test_nothing_is_served_while_nothing_is_registered_and_then_it_is(make, regi
     assert "has no champion" in system.describe()["problem"]
     registry.promote(NAME, label.split("/")[1])
     assert look(system, after_s=1.0) is None  # it looks every 5 s
+    assert counts(system) == {"missing": 2}
     assert look(system, after_s=4.0) == label
+    assert counts(system) == {"missing": 2, "loaded": 1}
     told = system.describe()
     assert (told["version"], told["problem"], told["items"], told["new_videos"]) == (label, None, 30, 12)
     assert system.recorder.value(MODEL_CREATED, version=label) > 0
@@ -85,6 +94,7 @@ def test_a_promotion_and_a_rollback_are_followed(make, registry, tmp_path):
     assert math.isnan(system.recorder.value(MODEL_CREATED, version=first))
     registry.rollback(NAME)
     assert look(system) == first
+    assert counts(system) == {"loaded": 3}
 
 
 def test_a_version_can_be_pinned(make, registry, tmp_path):
@@ -104,8 +114,11 @@ def test_damaged_weights_change_nothing_until_they_are_restored(make, registry, 
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert look(system) == first
     assert "SHA-256" in system.describe()["problem"] and "damaged" in system.describe()["problem"]
+    assert look(system, after_s=60.0) == first
+    assert counts(system) == {"loaded": 1, "refused": 2}
     file.write_bytes(whole)
     assert look(system) == first  # it is not tried again at once
+    assert counts(system) == {"loaded": 1, "refused": 2}
     assert look(system, after_s=60.0) == second
     assert system.describe()["problem"] is None
 
@@ -116,6 +129,30 @@ def test_another_kind_of_model_is_refused_in_words(make, registry, tmp_path, mon
     monkeypatch.setattr("models.recommendation.weights._build", lambda described: _Alone())
     assert look(system) is None
     assert "alone" in system.describe()["problem"]
+
+
+def test_a_defect_of_ours_is_counted_and_said_and_the_thread_goes_on(make, registry, tmp_path, monkeypatch):
+    register(registry, tmp_path / "a")
+    system = make()
+    broken = threading.Event()
+
+    def load_system(version):
+        broken.set()
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("serving.recommendation.trained.system.load_system", load_system)
+    system.start()
+    assert broken.wait(20)
+    deadline = time.monotonic() + 20
+    while not counts(system) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert counts(system) == {"failed": 1}
+    assert "KeyError('a defect')" in system.describe()["problem"]
+    monkeypatch.undo()
+    system.clock.forward(5.0)
+    while "loaded" not in counts(system) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert counts(system) == {"failed": 1, "loaded": 1}
 
 
 class _Alone:
