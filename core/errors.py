@@ -93,6 +93,12 @@ class Forbidden(InvalidInput):
     code = "forbidden"
 
 
+class Conflict(InvalidInput):
+    """Somebody else was first: the state has moved on since the caller looked."""
+
+    code = "conflict"
+
+
 class Unavailable(RiverlightError):
     """A dependency failed or was too slow; the same call may succeed later."""
 

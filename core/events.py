@@ -188,12 +188,13 @@ InteractionEvent = (
 
 
 class Post(Struct, kw_only=True, frozen=True, gc=False):
-    """A post: text, media and links by an author."""
+    """A post: text, media and links by an author. `item_ids` are uploads of the author that share its fate."""
 
     post_id: Id
     author_id: Id
     text: Text = ""
-    media_ids: list[MediaId] = []
+    media_ids: Annotated[list[MediaId], Meta(max_length=100)] = []
+    item_ids: Annotated[list[Id], Meta(max_length=100)] = []
     links: list[Annotated[str, Meta(max_length=2_000)]] = []
     language: Language = "und"
     device: Annotated[str, Meta(max_length=64)] | None = None
@@ -228,6 +229,7 @@ class UserProfile(Struct, kw_only=True, frozen=True, gc=False):
     city: Annotated[str, Meta(max_length=100)] | None = None
     country: Region | None = None
     language: Language | None = None
+    joined_at: Time | None = None
 
 
 class UserRef(Struct, kw_only=True, frozen=True, gc=False):

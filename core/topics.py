@@ -59,6 +59,25 @@ INDEX_ENTRIES = Topic(
     cleanup="compact",
 )
 
+DECISIONS = Topic(
+    "moderation.decisions.v1",
+    key="post id",
+    holds="what was decided about posts, by whom and why",
+    retention_ms=90 * DAY_MS,
+)
+VERDICTS = Topic(
+    "moderation.verdicts.v1",
+    key="post id",
+    holds="what indexes and feeds need of the decision in force; tombstones",
+    cleanup="compact",
+)
+LABELS = Topic(
+    "moderation.labels.v1",
+    key="post id",
+    holds="review labels and outcomes of appeals",
+    retention_ms=90 * DAY_MS,
+)
+
 SOURCES: tuple[Topic, ...] = (UPLOADS, POSTS, INTERACTIONS, USERS, STREET_IMAGES)
 
 
@@ -76,7 +95,9 @@ def dead_letter_topic(topic: Topic) -> Topic:
 
 DEAD_LETTERS: tuple[Topic, ...] = tuple(dead_letter_topic(topic) for topic in SOURCES)
 
-ALL: tuple[Topic, ...] = (*SOURCES, INDEX_ENTRIES, *DEAD_LETTERS)
+MODERATION: tuple[Topic, ...] = (DECISIONS, VERDICTS, LABELS)
+
+ALL: tuple[Topic, ...] = (*SOURCES, INDEX_ENTRIES, *MODERATION, *DEAD_LETTERS)
 
 BY_STREAM: dict[str, Topic] = {topic.stream: topic for topic in SOURCES if topic.stream}
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in ALL}

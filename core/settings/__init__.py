@@ -7,7 +7,14 @@ file named by `RIVERLIGHT_CONFIG`), the defaults in the sections.
 
 from core.settings.callers import AuthSettings, HttpSettings, Rate, RateSettings
 from core.settings.learning import LearningSettings
-from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
+from core.settings.moderation import ModerationSettings
+from core.settings.processing import (
+    EncoderSettings,
+    FeatureSettings,
+    MediaSettings,
+    StreamSettings,
+    TextEncoderSettings,
+)
 from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
 from core.settings.search import IndexSettings, SearchSettings
@@ -26,6 +33,7 @@ __all__ = [
     "IndexSettings",
     "LearningSettings",
     "MediaSettings",
+    "ModerationSettings",
     "MonitoringSettings",
     "ObjectSettings",
     "ProducerSettings",
@@ -37,6 +45,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "StreamSettings",
+    "TextEncoderSettings",
     "TracingSettings",
     "child_environment",
     "load_settings",

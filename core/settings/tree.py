@@ -17,7 +17,14 @@ from pydantic_settings import (
 from core.errors import ConfigurationError
 from core.settings.callers import AuthSettings, HttpSettings, RateSettings
 from core.settings.learning import LearningSettings
-from core.settings.processing import EncoderSettings, FeatureSettings, MediaSettings, StreamSettings
+from core.settings.moderation import ModerationSettings
+from core.settings.processing import (
+    EncoderSettings,
+    FeatureSettings,
+    MediaSettings,
+    StreamSettings,
+    TextEncoderSettings,
+)
 from core.settings.recommendation import RecommendationSettings
 from core.settings.running import MonitoringSettings, ServingSettings, TracingSettings
 from core.settings.search import IndexSettings, SearchSettings
@@ -52,10 +59,12 @@ class Settings(BaseSettings):
     streams: StreamSettings = StreamSettings()
     media: MediaSettings = MediaSettings()
     encoder: EncoderSettings = EncoderSettings()
+    text_encoder: TextEncoderSettings = TextEncoderSettings()
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
     recommendation: RecommendationSettings = RecommendationSettings()
     learning: LearningSettings = LearningSettings()
+    moderation: ModerationSettings = ModerationSettings()
     serving: ServingSettings = ServingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()

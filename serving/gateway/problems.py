@@ -25,6 +25,7 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotFound, 404),
     (errors.Unauthenticated, 401),
     (errors.Forbidden, 403),
+    (errors.Conflict, 409),
     (errors.InvalidInput, 400),
     (errors.Overloaded, 429),
     (errors.Unavailable, 503),

@@ -13,6 +13,9 @@ def test_every_source_has_a_dead_letter_topic_that_takes_larger_records():
         assert letters.cleanup == "delete"
 
 
-def test_names_are_unique_and_only_the_index_entries_are_compacted():
+def test_names_are_unique_and_only_entries_and_verdicts_are_compacted():
     assert len(topics.BY_NAME) == len(topics.ALL)
-    assert [topic.name for topic in topics.ALL if topic.cleanup == "compact"] == ["index.entries.v1"]
+    assert [topic.name for topic in topics.ALL if topic.cleanup == "compact"] == [
+        "index.entries.v1",
+        "moderation.verdicts.v1",
+    ]
