@@ -86,15 +86,44 @@ class ImageEncoder(Protocol):
         ...
 
 
+class TextEncoder(Protocol):
+    """Turns texts into points of one space, in this process. Texts of the same meaning are near, in any language."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def version(self) -> str:
+        """The model version that vectors, and heads trained on them, are labelled with, e.g. `e5/3f2a91c0`.
+
+        It changes with anything that changes a vector: weights, arithmetic, prefix, length limit.
+        """
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts into `(n, dim)` float32 rows of length 1, in the order given.
+
+        Any `str` will do: empty, control characters, lone surrogates; what is over the encoder's length is not read.
+        A text's row does not depend on its neighbours (but for rounding). May be called from several threads.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class EncodedImage:
-    """What the embedding service says about one image."""
+    """What the embedding service says about one image, or about one video by some of its frames."""
 
-    vector: NDArray[np.float32]  # (dim,), length 1
-    phash: str  # 16 hex characters
+    vector: NDArray[np.float32]  # (dim,), length 1; of a video the mean of its frames' vectors, of length 1 again
+    phash: str  # 16 hex characters; of a video that of its middle frame
     width: int
     height: int
     model_version: str
+    frame_phashes: tuple[str, ...] = ()  # of each frame looked at, in their order; an image is its own only frame
+    nsfw: float | None = None  # the largest over the frames, in [0, 1]; None when nobody asked or nothing can tell
+
+    def __post_init__(self) -> None:
+        if not self.frame_phashes:
+            object.__setattr__(self, "frame_phashes", (self.phash,))
 
 
 @dataclass(frozen=True)
@@ -113,9 +142,16 @@ class EmbeddingService(Protocol):
     """The embedding generation service: media by reference in, a result or an error for each out."""
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = 10.0,
+        signals: bool = False,
     ) -> list[EncodedImage | EncodeFailure]:
-        """Fetch, decode and embed each image; results come in the order asked.
+        """Fetch, decode and embed each image or video; results come in the order asked.
+
+        With `signals` what moderation needs is computed too (`EncodedImage.nsfw`), which costs as much again.
 
         Raises Unavailable (or Overloaded) only when the service as a whole did not answer.
         """

@@ -30,11 +30,12 @@ _ANSWER_MARGIN_S = 1.0  # the service keeps the deadline itself; this is for its
 
 
 class EncodeRequest(Struct, kw_only=True, frozen=True):
-    """Images by reference. `crop` applies to each of them."""
+    """Images and videos by reference. `crop` and `signals` apply to each of them."""
 
     media_ids: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MAX_IMAGES_PER_CALL)]
     crop: tuple[float, float, float, float] | None = None
     timeout_s: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_S)] = 10.0
+    signals: bool = False
 
 
 class Encoded(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="ok"):
@@ -45,6 +46,8 @@ class Encoded(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="ok"):
     width: int
     height: int
     model_version: str
+    frame_phashes: list[str] = []
+    nsfw: float | None = None
 
 
 class Failed(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="failed"):
@@ -74,6 +77,8 @@ def to_wire(result: EncodedImage | EncodeFailure) -> Encoded | Failed:
         width=result.width,
         height=result.height,
         model_version=result.model_version,
+        frame_phashes=list(result.frame_phashes),
+        nsfw=result.nsfw,
     )
 
 
@@ -81,7 +86,15 @@ def from_wire(result: Encoded | Failed) -> EncodedImage | EncodeFailure:
     """Read `to_wire` back. Raises InvalidVector when the vector is none."""
     if isinstance(result, Failed):
         return EncodeFailure(code=result.code, message=result.message, transient=result.transient)
-    return EncodedImage(unpack_vector(result.vector), result.phash, result.width, result.height, result.model_version)
+    return EncodedImage(
+        unpack_vector(result.vector),
+        result.phash,
+        result.width,
+        result.height,
+        result.model_version,
+        tuple(result.frame_phashes),
+        result.nsfw,
+    )
 
 
 class HttpEmbeddingService(EmbeddingService):
@@ -100,13 +113,20 @@ class HttpEmbeddingService(EmbeddingService):
         )
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = 10.0,
+        signals: bool = False,
     ) -> list[EncodedImage | EncodeFailure]:
         """See the port. More than `MAX_IMAGES_PER_CALL` ids are asked for in several calls, one after the other."""
         results: list[EncodedImage | EncodeFailure] = []
         for start in range(0, len(media_ids), MAX_IMAGES_PER_CALL):
             asked = list(media_ids[start : start + MAX_IMAGES_PER_CALL])
-            request = EncodeRequest(media_ids=asked, crop=crop, timeout_s=min(timeout_s, MAX_TIMEOUT_S))
+            request = EncodeRequest(
+                media_ids=asked, crop=crop, timeout_s=min(timeout_s, MAX_TIMEOUT_S), signals=signals
+            )
             answer = await self._post("/encode", msgspec.json.encode(request), "application/json", {}, timeout_s)
             results.extend(self._read(answer, len(asked)))
         return results

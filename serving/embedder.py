@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from core.errors import IntegrityError, InvalidInput, MissingMedia, Overloaded, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, ImageEncoder, ObjectStore
 from models.embedding_service import MISSING_MEDIA_GRACE_S
 from models.media.decoder import MediaDecoder, check_crop
+from models.media.nsfw import NsfwModel
 from monitoring.catalogue import ENCODER_IMAGES, ENCODER_SECONDS
 from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
@@ -45,6 +49,8 @@ class ImageEmbedder(EmbeddingService):
         self._tracer = tracer
         self._batch_size = batch_size
         self._max_images = max_images
+        self._nsfw = NsfwModel()
+        self._signal_thread = ThreadPoolExecutor(1, thread_name_prefix="encoder-signals")
         self._admitted = 0  # by calls, and not answered yet
         self._active = 0  # of these, being fetched, decoded or embedded
         self.batcher = ForwardBatcher(
@@ -57,7 +63,12 @@ class ImageEmbedder(EmbeddingService):
         return self._admitted
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = 10.0,
+        signals: bool = False,
     ) -> list[Result]:
         """See the port. Raises InvalidInput for a crop that is none.
 
@@ -69,7 +80,7 @@ class ImageEmbedder(EmbeddingService):
         async def one(media_id: str) -> EncodedImage:
             async with turn:
                 with self._active_image():
-                    return await self._embed(await self._fetch(media_id), crop)
+                    return await self._embed(await self._fetch(media_id), crop, signals)
 
         return await self._all([partial(one, media_id) for media_id in media_ids], timeout_s)
 
@@ -79,13 +90,14 @@ class ImageEmbedder(EmbeddingService):
 
         async def one() -> EncodedImage:
             with self._active_image():
-                return await self._embed(data, crop)
+                return await self._embed(data, crop, signals=False)
 
         return (await self._all([one], timeout_s))[0]
 
     def close(self) -> None:
         """Fail what is under way, as Unavailable; the decoder and the store are their owner's to close."""
         self.batcher.close()
+        self._signal_thread.shutdown(wait=False, cancel_futures=True)
 
     async def _all(self, work: Sequence[Callable[[], Awaitable[EncodedImage]]], timeout_s: float) -> list[Result]:
         if self._admitted and self._admitted + len(work) > self._max_images:
@@ -134,9 +146,20 @@ class ImageEmbedder(EmbeddingService):
                     await asyncio.sleep(MISSING_MEDIA_GRACE_S / _GRACE_STEPS)
             return await self._store.get(media_id)
 
-    async def _embed(self, data: bytes, crop: Crop | None) -> EncodedImage:
+    async def _embed(self, data: bytes, crop: Crop | None, signals: bool) -> EncodedImage:
         with self._tracer.span("decode"), self._recorder.time(ENCODER_SECONDS, stage="decode"):
             image = await self._decoder.decode(data, crop=crop)
         with self._tracer.span("forward"):  # its wait for a batch included
             vector = await self.batcher.forward(image.pixels)
-        return EncodedImage(vector, image.phash, image.width, image.height, self._encoder.version)
+        return EncodedImage(
+            vector,
+            image.phash,
+            image.width,
+            image.height,
+            self._encoder.version,
+            nsfw=await self._nsfw_score([image.pixels]) if signals else None,
+        )
+
+    async def _nsfw_score(self, frames: Sequence[NDArray[np.uint8]]) -> float | None:
+        with self._tracer.span("nsfw"), self._recorder.time(ENCODER_SECONDS, stage="nsfw"):
+            return await asyncio.get_running_loop().run_in_executor(self._signal_thread, self._nsfw.score, frames)

@@ -120,6 +120,7 @@ class ImageEncoderService(EmbeddingService):
         *,
         crop: Crop | None = None,
         timeout_s: float = _DEFAULT_TIMEOUT_S,
+        signals: bool = False,
         trace_id: str | None = None,
         traceparent: str | None = None,
     ) -> list[EncodedImage | EncodeFailure]:
@@ -128,7 +129,7 @@ class ImageEncoderService(EmbeddingService):
             in_trace(trace_id),
             self._tracer.span("encode", {"riverlight.images": len(media_ids)}, parent=traceparent, kind="server"),
         ):
-            return await self._embedder.encode_media(media_ids, crop=crop, timeout_s=timeout_s)
+            return await self._embedder.encode_media(media_ids, crop=crop, timeout_s=timeout_s, signals=signals)
 
     async def encode_bytes(
         self,
@@ -208,6 +209,7 @@ class ImageEncoderService(EmbeddingService):
             asked.media_ids,
             crop=asked.crop,
             timeout_s=asked.timeout_s,
+            signals=asked.signals,
             traceparent=request.headers.get("traceparent"),
         )
         return _reply(await _while_connected(request, work))

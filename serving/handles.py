@@ -27,13 +27,18 @@ class HandleEmbeddingService(EmbeddingService):
         self._tracer = tracer
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = 10.0,
+        signals: bool = False,
     ) -> list[EncodedImage | EncodeFailure]:
         """See the port. Long lists are asked for in several calls, one after the other, each with the time-out."""
         results: list[EncodedImage | EncodeFailure] = []
         for start in range(0, len(media_ids), MAX_IMAGES_PER_CALL):
             asked = list(media_ids[start : start + MAX_IMAGES_PER_CALL])
-            results.extend(await self._ask(self._handle.encode_media, asked, crop, timeout_s))
+            results.extend(await self._ask(self._handle.encode_media, asked, crop, timeout_s, signals=signals))
         return results
 
     async def encode_bytes(
@@ -42,20 +47,23 @@ class HandleEmbeddingService(EmbeddingService):
         """See the port."""
         return await self._ask(self._handle.encode_bytes, data, crop, timeout_s)
 
-    async def _ask(self, method: Any, what: list[str] | bytes, crop: Crop | None, timeout_s: float) -> Any:
+    async def _ask(
+        self, method: Any, what: list[str] | bytes, crop: Crop | None, timeout_s: float, **options: bool
+    ) -> Any:
         """Call a method of the deployment; where the replica that has the call dies, once more, of another one.
 
         Embedding changes nothing, so it may be asked for twice. Not more often: an image that kills whoever looks at it
         would go through all of them.
         """
         deadline = time.monotonic() + timeout_s
+        sent = {"crop": crop, **options, **self._context()}
         try:
-            return await _answer(method.remote(what, crop=crop, timeout_s=timeout_s, **self._context()), timeout_s)
+            return await _answer(method.remote(what, timeout_s=timeout_s, **sent), timeout_s)
         except Unavailable as error:
             left_s = deadline - time.monotonic()
             if not isinstance(error.__cause__, RayActorError) or left_s <= 0:
                 raise
-        return await _answer(method.remote(what, crop=crop, timeout_s=left_s, **self._context()), left_s)
+        return await _answer(method.remote(what, timeout_s=left_s, **sent), left_s)
 
     def _context(self) -> dict[str, str | None]:
         """What ties the encoder's log lines and spans to ours."""

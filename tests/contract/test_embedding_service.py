@@ -214,6 +214,30 @@ async def test_a_crop_that_is_no_part_of_an_image_is_refused(offered):
         await offered.service.encode_bytes(picture(), crop=(0.0, 0.0, float("nan"), 1.0))
 
 
+async def test_an_image_is_its_own_only_frame(offered):
+    stored = await offered.store.put(picture())
+    [by_reference] = await offered.service.encode_media([stored])
+    by_value = await offered.service.encode_bytes(picture())
+    assert by_reference.frame_phashes == (by_reference.phash,)
+    assert by_value.frame_phashes == (by_value.phash,)
+
+
+async def test_signals_are_for_who_asks_for_them(offered):
+    stored = await offered.store.put(picture())
+    [plain] = await offered.service.encode_media([stored])
+    [asked, again] = await offered.service.encode_media([stored, stored], signals=True, timeout_s=30)
+    assert plain.nsfw is None
+    assert 0 <= asked.nsfw < 0.2
+    assert asked.nsfw == again.nsfw
+    np.testing.assert_allclose(plain.vector, asked.vector, atol=1e-6)
+
+
+async def test_what_fails_fails_with_signals_too(offered):
+    broken = await offered.store.put(b"broken: not an image at all")
+    [result] = await offered.service.encode_media([broken], signals=True)
+    assert (result.code, result.transient) == ("unsupported-media", False)
+
+
 async def test_one_bad_image_fails_alone_and_for_ever(offered):
     good = await offered.store.put(picture())
     broken = await offered.store.put(b"broken: not an image at all")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from models.media.decoder import check_crop
 class FakeEmbeddingService:
     """Embeds bytes as a direction derived from their hash. Text beginning with "broken" is an undecodable image.
 
-    `store` holds the media; `unavailable`, once set, is raised by every call.
+    `store` holds the media; `unavailable`, once set, is raised by every call; `nsfw` says what `signals` say of a
+    media id (0 of those it does not name).
     """
 
     dim = 32
@@ -23,10 +25,16 @@ class FakeEmbeddingService:
         self.store = store
         self.model_version = model_version
         self.unavailable: Unavailable | None = None
+        self.nsfw: dict[str, float] = {}
         self.calls: list[list[str]] = []
 
     async def encode_media(
-        self, media_ids: Sequence[str], *, crop: Crop | None = None, timeout_s: float = 10.0
+        self,
+        media_ids: Sequence[str],
+        *,
+        crop: Crop | None = None,
+        timeout_s: float = 10.0,
+        signals: bool = False,
     ) -> list[EncodedImage | EncodeFailure]:
         self.calls.append(list(media_ids))
         results: list[EncodedImage | EncodeFailure] = []
@@ -36,7 +44,10 @@ class FakeEmbeddingService:
             elif not await self.store.exists(media_id):
                 results.append(EncodeFailure("missing-media", f"no media {media_id}", transient=False))
             else:
-                results.append(await self.encode_bytes(await self.store.get(media_id), crop=crop))
+                result = await self.encode_bytes(await self.store.get(media_id), crop=crop)
+                if signals and isinstance(result, EncodedImage):
+                    result = replace(result, nsfw=self.nsfw.get(media_id, 0.0))
+                results.append(result)
         return results
 
     async def encode_bytes(
