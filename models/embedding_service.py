@@ -10,23 +10,21 @@ answer as a whole is an exception. What a failure's `transient` says:
 """
 
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import httpx
 import msgspec
 from msgspec import Meta, Struct
 
 from core.access.credentials import Headers, no_headers
 from core.entries import pack_vector, unpack_vector
-from core.errors import InvalidInput, InvalidVector, Overloaded, TooLarge, Unavailable
+from core.errors import InvalidVector, TooLarge, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure
+from models.service_client import ServiceClient
 
 ENCODER_PREFIX = "/models/image-encoder"
 MAX_IMAGES_PER_CALL = 64
 MISSING_MEDIA_GRACE_S = 0.5
 MAX_TIMEOUT_S = 60.0
-_MAX_RETRY_AFTER_S = 60.0
-_ANSWER_MARGIN_S = 1.0  # the service keeps the deadline itself; this is for its answer to arrive
 
 
 class EncodeRequest(Struct, kw_only=True, frozen=True):
@@ -98,18 +96,12 @@ def from_wire(result: Encoded | Failed) -> EncodedImage | EncodeFailure:
 
 
 class HttpEmbeddingService(EmbeddingService):
-    """Asks an image encoder over HTTP, on kept-alive connections. One object for a process; `aclose` it at the end."""
+    """Asks an image encoder over HTTP. One object for a process; `aclose` it at the end."""
 
     def __init__(self, base_url: str, *, max_connections: int = 32, credentials: Headers = no_headers) -> None:
-        """`base_url` is that of the platform (`http://host:port`); the encoder's own prefix may follow.
-
-        `credentials` are asked for at each call.
-        """
-        self._credentials = credentials
-        self._url = base_url.rstrip("/").removesuffix(ENCODER_PREFIX) + ENCODER_PREFIX
-        self._client = httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-            trust_env=False,
+        """See `ServiceClient`."""
+        self._client = ServiceClient(
+            "the image encoder", base_url, ENCODER_PREFIX, max_connections=max_connections, credentials=credentials
         )
 
     async def encode_media(
@@ -127,8 +119,9 @@ class HttpEmbeddingService(EmbeddingService):
             request = EncodeRequest(
                 media_ids=asked, crop=crop, timeout_s=min(timeout_s, MAX_TIMEOUT_S), signals=signals
             )
-            answer = await self._post("/encode", msgspec.json.encode(request), "application/json", {}, timeout_s)
-            results.extend(self._read(answer, len(asked)))
+            results.extend(
+                self._read(await self._client.post("/encode", msgspec.json.encode(request), timeout_s), len(asked))
+            )
         return results
 
     async def encode_bytes(
@@ -139,7 +132,9 @@ class HttpEmbeddingService(EmbeddingService):
         if crop is not None:
             parameters["crop"] = ",".join(repr(float(value)) for value in crop)
         try:
-            answer = await self._post("/encode-bytes", data, "application/octet-stream", parameters, timeout_s)
+            answer = await self._client.post(
+                "/encode-bytes", data, timeout_s, content_type="application/octet-stream", parameters=parameters
+            )
         except TooLarge as error:
             return EncodeFailure(error.code, str(error), transient=False)
         return self._read(answer, 1)[0]
@@ -148,60 +143,11 @@ class HttpEmbeddingService(EmbeddingService):
         """Close the connections."""
         await self._client.aclose()
 
-    async def _post(
-        self, path: str, body: bytes, content_type: str, parameters: dict[str, str], timeout_s: float
-    ) -> httpx.Response:
+    def _read(self, body: bytes, expected: int) -> list[EncodedImage | EncodeFailure]:
         try:
-            response = await self._client.post(
-                self._url + path,
-                content=body,
-                params=parameters,
-                headers={"content-type": content_type, **self._credentials()},
-                timeout=httpx.Timeout(timeout_s + _ANSWER_MARGIN_S, connect=min(timeout_s, 5.0)),
-            )
-        except httpx.TimeoutException as error:
-            raise Unavailable(f"the image encoder at {self._url} did not answer in {timeout_s:g} s") from error
-        except httpx.TransportError as error:
-            raise Unavailable(f"the image encoder at {self._url} cannot be reached: {error!r}") from error
-        if response.status_code != 200:
-            self._refuse(response)
-        return response
-
-    def _refuse(self, response: httpx.Response) -> NoReturn:
-        status, detail = response.status_code, _detail(response)
-        if status == 429:
-            raise Overloaded(f"the image encoder is overloaded: {detail}", retry_after_s=_retry_after_s(response))
-        if status == 413:
-            raise TooLarge(detail)
-        if status in (400, 415, 422):
-            raise InvalidInput(f"the image encoder refused the request: {detail}")
-        raise Unavailable(
-            f"the image encoder at {self._url} answered {status}: {detail}", retry_after_s=_retry_after_s(response)
-        )
-
-    def _read(self, response: httpx.Response, expected: int) -> list[EncodedImage | EncodeFailure]:
-        try:
-            results = [from_wire(result) for result in _REPLY.decode(response.content).results]
+            results = [from_wire(result) for result in _REPLY.decode(body).results]
         except (msgspec.MsgspecError, InvalidVector) as error:
-            raise Unavailable(f"{self._url} does not answer like an image encoder: {error}") from error
+            raise Unavailable(f"{self._client.url} does not answer like an image encoder: {error}") from error
         if len(results) != expected:
             raise Unavailable(f"the image encoder answered {len(results)} results for {expected} images")
         return results
-
-
-class _Problem(Struct):
-    detail: str = ""
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        return msgspec.json.decode(response.content, type=_Problem).detail[:500]
-    except msgspec.MsgspecError:
-        return response.text[:200]
-
-
-def _retry_after_s(response: httpx.Response) -> float:
-    try:
-        return min(max(float(response.headers.get("retry-after", "1")), 0.0), _MAX_RETRY_AFTER_S)
-    except ValueError:
-        return 1.0

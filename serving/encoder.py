@@ -4,23 +4,18 @@ Everything alive (model, store, decoding processes) is opened in the constructor
 pickled on the way there is the settings and the name of a function.
 """
 
-import asyncio
-import re
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import structlog
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from core.access.roles import Role
 from core.clock import SystemClock
-from core.errors import Forbidden, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
+from core.errors import InvalidInput, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, ImageEncoder, ObjectStore
 from core.settings import Settings
 from models.embedding_service import MAX_TIMEOUT_S, EncodeReply, EncodeRequest, to_wire
@@ -30,21 +25,16 @@ from monitoring.exposition import MetricsPort
 from monitoring.logs import in_trace
 from monitoring.recorder import Recorder
 from monitoring.tracing import open_tracer
-from serving.access import EVERYBODY, Allowed, open_door, permit
+from serving.access import EVERYBODY, open_door
 from serving.embedder import ImageEmbedder
-from serving.exchange import Exchange
-from serving.gateway.problems import problem_of
+from serving.replica_http import SERVICES, WATCHERS, Routes, answer_request, read_body, while_connected
 from serving.replica_ports import bind_replica_ports_here
 from storage.objects import open_object_store
 
 _log = structlog.get_logger(__name__)
-_SERVICES = frozenset({Role.service})
-_WATCHERS = frozenset({Role.service, Role.admin})
-_TRACE_ID = re.compile("[0-9a-f]{32}")
 _MAX_JSON_BYTES = 64 * 1024
 _STUCK_AFTER_S = 30.0
 _DEFAULT_TIMEOUT_S = 10.0
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -106,12 +96,11 @@ class ImageEncoderService(EmbeddingService):
         )
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._recorder, watched.host, watched.encoder_metrics_port)
-        # Who may call what is part of the route: there is none without it.
-        self.routes: dict[tuple[str, str], tuple[Allowed, Callable[[Request], Coroutine[Any, Any, Response]]]] = {
-            ("POST", "encode"): (_SERVICES, self._post_encode),
-            ("POST", "encode-bytes"): (_SERVICES, self._post_encode_bytes),
+        self.routes: Routes = {
+            ("POST", "encode"): (SERVICES, self._post_encode),
+            ("POST", "encode-bytes"): (SERVICES, self._post_encode_bytes),
             ("GET", "healthz"): (EVERYBODY, self._get_health),
-            ("GET", "metrics"): (_WATCHERS, self._get_metrics),
+            ("GET", "metrics"): (WATCHERS, self._get_metrics),
         }
 
     async def encode_media(
@@ -174,35 +163,12 @@ class ImageEncoderService(EmbeddingService):
             self.close()
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one HTTP request; the last part of its path names the call, whatever the prefix."""
-        trace_id = _trace_id_of(request)
-        with in_trace(trace_id):
-            return await self._answer(request, trace_id)
-
-    async def _answer(self, request: Request, trace_id: str) -> Response:
-        try:
-            name = request.url.path.rstrip("/").rpartition("/")[2]
-            allowed, answer = self.routes.get((request.method, name), (_SERVICES, None))
-            if allowed is not EVERYBODY:
-                permit(self._door.identify(request.method, request.headers), allowed)
-            if answer is None:
-                raise NotFound(f"the image encoder has no {request.method} {request.url.path}")
-            return await answer(request)
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
-        except Exception as error:
-            if not isinstance(error, InvalidInput | Unavailable):
-                _log.error("request_failed", path=request.url.path, trace_id=trace_id, exc_info=error)
-            response = problem_of(error).response(trace_id)
-            if isinstance(
-                error, TooLarge | Unauthenticated | Forbidden
-            ):  # the rest of the body is not read: some clients would send for ever
-                response.headers["connection"] = "close"
-            return response
+        """Answer one HTTP request."""
+        return await answer_request(request, noun="the image encoder", door=self._door, routes=self.routes)
 
     async def _post_encode(self, request: Request) -> Response:
         try:
-            asked = msgspec.json.decode(await _read_body(request, _MAX_JSON_BYTES), type=EncodeRequest)
+            asked = msgspec.json.decode(await read_body(request, _MAX_JSON_BYTES), type=EncodeRequest)
         except msgspec.MsgspecError as error:
             raise InvalidInput(f"the body is not a request to encode: {error}") from error
         work = self.encode_media(
@@ -212,13 +178,13 @@ class ImageEncoderService(EmbeddingService):
             signals=asked.signals,
             traceparent=request.headers.get("traceparent"),
         )
-        return _reply(await _while_connected(request, work))
+        return _reply(await while_connected(request, work))
 
     async def _post_encode_bytes(self, request: Request) -> Response:
         crop, timeout_s = _crop_of(request), _timeout_of(request)
-        data = await _read_body(request, self._max_bytes)
+        data = await read_body(request, self._max_bytes)
         work = self.encode_bytes(data, crop=crop, timeout_s=timeout_s, traceparent=request.headers.get("traceparent"))
-        return _reply([await _while_connected(request, work)])
+        return _reply([await while_connected(request, work)])
 
     async def _get_health(self, request: Request) -> Response:
         self.check_health()
@@ -239,50 +205,9 @@ class ImageEncoderService(EmbeddingService):
         return Response(body, headers={"content-type": content_type})
 
 
-def _trace_id_of(request: Request) -> str:
-    """Return the trace the caller works in, whether or not it is recorded as spans, or a new one."""
-    exchange, named = Exchange(request.headers.get("traceparent")), request.headers.get("x-trace-id", "")
-    return named if not exchange.continued and _TRACE_ID.fullmatch(named) else exchange.trace_id
-
-
 def _reply(results: Sequence[EncodedImage | EncodeFailure]) -> Response:
     reply = EncodeReply(results=[to_wire(result) for result in results])
     return Response(msgspec.json.encode(reply), media_type="application/json")
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """Return the body, giving up as soon as it is known to be too large."""
-    too_large = TooLarge(f"the body is larger than the {limit} bytes allowed")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, _Answer]) -> _Answer:
-    """Return what `work` returns, or cancel it when the client goes away first: nobody would read it."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _crop_of(request: Request) -> Crop | None:

@@ -333,7 +333,7 @@ async def test_the_client_says_what_kept_the_service_from_answering():
 
 
 async def test_the_client_gives_up_on_a_service_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr("models.embedding_service._ANSWER_MARGIN_S", 0.1)
+    monkeypatch.setattr("models.service_client._ANSWER_MARGIN_S", 0.1)
 
     async def silent(scope, receive, send):
         while (await receive())["type"] != "http.disconnect":
