@@ -42,7 +42,7 @@ async def ask_while_changing(url: str, bootstrap: str, changes: Changes, answers
     """Ask until so many answers were looked through, while videos are watched, hidden, taken down and deleted.
 
     Raises:
-        Unavailable: the gateway or the broker does not answer.
+        Unavailable: the gateway or the broker does not answer, or answers hold nothing, so that nothing was checked.
     """
     rng = random.Random(7)
     recent: list[tuple[str, str]] = []  # viewer and video, from answers just given
@@ -78,6 +78,10 @@ async def ask_while_changing(url: str, bootstrap: str, changes: Changes, answers
             await asyncio.gather(change(), *(client(session, number) for number in range(clients)))
     finally:
         await asyncio.to_thread(publisher.close)
+    if not changes.made:
+        raise Unavailable(
+            f"{url} gave {answers} answers without a video: nothing could be changed, nothing was checked"
+        )
 
 
 async def homepage(session: aiohttp.ClientSession, url: str, viewer: str, k: int) -> dict[str, list[dict[str, str]]]:
