@@ -97,7 +97,14 @@ class MediaEvidence(Struct, kw_only=True, frozen=True, tag="media", gc=False):
 Evidence = TextEvidence | MediaEvidence
 
 
-class PostScores(Struct, kw_only=True, frozen=True, gc=False):
+class ChallengerScores(Struct, kw_only=True, frozen=True, gc=False):
+    """What a second model says of the same post. It decides nothing; it is compared."""
+
+    model_version: str
+    scores: dict[HarmClass, float | None]
+
+
+class PostScores(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="scores", gc=False):
     """What the models say of one post. A class without a probability is unknown, never harmless."""
 
     post_id: str
@@ -111,9 +118,10 @@ class PostScores(Struct, kw_only=True, frozen=True, gc=False):
     model_version: str
     text_version: str = ""
     image_version: str = ""
+    challenger: ChallengerScores | None = None
 
 
-class ScoreFailure(Struct, kw_only=True, frozen=True, gc=False):
+class ScoreFailure(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="failure", gc=False):
     """Why a post has no scores. It is reviewed by a person, never let through."""
 
     post_id: str

@@ -351,6 +351,58 @@ RECOMMENDATION_UNATTRIBUTED = Counter(
     owner="streams",
 )
 
+# Moderation --------------------------------------------------------------------------------------------------------
+
+MODERATION_SECONDS = Histogram(
+    "riverlight_moderation_stage_seconds",
+    "Time of each stage of moderating a batch of posts. stage: text, media, model, explain (in the moderator); facts, "
+    "score, decide, store (in the agent).",
+    LATENCY_SECONDS,
+    labels=("stage",),
+    owner="serving",
+)
+MODERATION_TEXTS = Counter(
+    "riverlight_moderation_texts",
+    "Texts that the moderator needed vectors of. outcome: encoded, remembered.",
+    labels=("outcome",),
+    owner="serving",
+)
+MODERATION_SCORED = Counter(
+    "riverlight_moderation_scored_posts",
+    "Posts that the moderator was asked about. outcome: ok; partial: some of it could not be looked at; failed.",
+    labels=("outcome",),
+    owner="serving",
+)
+MODERATION_DECISIONS = Counter(
+    "riverlight_moderation_decisions",
+    "Decisions by what was decided, the class of harm that weighed most (`none` without one), and who decided: model, "
+    "reviewer, appeal, sweep.",
+    labels=("action", "harm", "actor"),
+    owner="streams",
+)
+MODERATION_DECISION_SECONDS = Histogram(
+    "riverlight_moderation_decision_seconds",
+    "From a post being written to its first decision being stored.",
+    FRESHNESS_SECONDS,
+    labels=("action",),
+    owner="streams",
+)
+MODERATION_RESCORED = Counter(
+    "riverlight_moderation_rescored_posts",
+    "Posts looked at again because of reactions. outcome: changed, same, failed.",
+    labels=("outcome",),
+    owner="streams",
+)
+MODERATION_WAITING = Gauge(
+    "riverlight_moderation_rescore_waiting", "Posts whose reactions make them worth scoring again.", owner="streams"
+)
+MODERATION_POLICY = Counter(
+    "riverlight_moderation_policy_loads",
+    "Looks at a changed policy file. outcome: loaded, refused (the one before stays in force).",
+    labels=("outcome",),
+    owner="streams",
+)
+
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(
