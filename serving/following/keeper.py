@@ -80,13 +80,18 @@ class Keeper(Generic[S]):
         self._recorder.set(INDEX_LAG, lag, index=self._view.metric)
 
     def save(self, *, force: bool = False) -> Path | None:
-        """Write a snapshot and return its path; None where nothing changed since the last, unless forced to."""
+        """Write a snapshot and return its path; None where nothing changed since the last, unless forced to.
+
+        None, too, where the view keeps none.
+        """
         with self._saving:
             with self._feed.lock:
                 state, changes = self._feed.state, self._feed.changes
                 if state is None or (changes == self._saved_changes and not force):
                     return None
                 write = self._view.capture(state, self._feed.place.copy())
+            if write is None:
+                return None
             path = write()
             self._saved_changes = changes
             self._recorder.set(INDEX_SNAPSHOT_AGE, self._clock.now().timestamp(), index=self._view.metric)

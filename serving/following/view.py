@@ -41,5 +41,8 @@ class View(Protocol[S]):
     def measure(self) -> None:
         """Set the gauges of what answers now."""
 
-    def capture(self, state: S, place: Place) -> Callable[[], Path]:
-        """Take what must not change while a snapshot is written, in little time; return what writes it."""
+    def capture(self, state: S, place: Place) -> Callable[[], Path] | None:
+        """Take what must not change while a snapshot is written, in little time; return what writes it.
+
+        None where there are no snapshots: the log is read from its beginning each time.
+        """
