@@ -1,0 +1,1 @@
+"""Harmful content: the models that score posts, the policy that decides, what is known to be harmful."""
