@@ -2,7 +2,8 @@
 
 A *signal* is a number about a post. A *verdict* is what a machine makes of signals under a policy. A *decision* is what
 holds for a post from a moment on, with an actor: the machine, or a person. `moderation.decisions.v1` carries decisions;
-`moderation.verdicts.v1` (compacted, keyed by post) carries what indexes and feeds need of the newest one.
+`moderation.verdicts.v1` (compacted, keyed by post) carries what indexes and feeds need of the newest one. A *label* is
+what a person said of a post; `moderation.labels.v1` carries them.
 """
 
 from collections.abc import Sequence
@@ -204,8 +205,30 @@ class Verdict(Struct, kw_only=True, frozen=True, gc=False):
     event_time: datetime | None = None  # when its cause happened: freshness is measured from there
 
 
+class Label(Struct, kw_only=True, frozen=True, gc=False):
+    """What a person said of a post: what models learn from and are measured by."""
+
+    label_id: str
+    post_id: str
+    source: Literal["review", "appeal", "sample"]
+    harms: dict[HarmClass, bool]  # a class that is not named was not judged
+    action: Action  # what the person decided
+    harm: HarmClass | None = None
+    before: Action  # what was in force when they looked
+    sample_rate: float | None = None  # of a `sample`: the share of impressions (or posts) that it stands for
+    reviewer_id: str
+    decision_id: str
+    language: str = "und"
+    scores: dict[HarmClass, float | None] = {}  # the machine's, at the time
+    policy_version: str = ""
+    model_version: str = ""
+    event_id: str  # the review job
+    labelled_at: datetime
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECISION, _VERDICT = msgspec.json.Decoder(Decision), msgspec.json.Decoder(Verdict)
+_LABEL = msgspec.json.Decoder(Label)
 
 
 def verdict_of(decision: Decision, event_time: datetime | None = None) -> Verdict:
@@ -227,8 +250,8 @@ def verdict_of(decision: Decision, event_time: datetime | None = None) -> Verdic
     )
 
 
-def encode_moderation(record: Decision | Verdict) -> bytes:
-    """Return a decision or verdict as a record value."""
+def encode_moderation(record: Decision | Verdict | Label) -> bytes:
+    """Return a decision, verdict or label as a record value."""
     return _ENCODER.encode(record)
 
 
@@ -246,3 +269,11 @@ def decode_verdict(value: bytes) -> Verdict:
         return _VERDICT.decode(value)
     except msgspec.MsgspecError as error:
         raise InvalidEvent(f"not a moderation verdict: {error}") from error
+
+
+def decode_label(value: bytes) -> Label:
+    """Read a label back. Raises InvalidEvent when it is none."""
+    try:
+        return _LABEL.decode(value)
+    except msgspec.MsgspecError as error:
+        raise InvalidEvent(f"not a label: {error}") from error

@@ -44,6 +44,11 @@ class Catalogue:
             raise
         return cls(database, clock or SystemClock())
 
+    @property
+    def database(self) -> Database:
+        """The database, for other stores of record over it; it closes with the catalogue."""
+        return self._database
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()

@@ -4,6 +4,7 @@ from alembic import context
 
 from storage.catalogue import aliases, inbox, items, media, outbox, traces  # noqa: F401  # they define the tables
 from storage.catalogue.base import Base
+from storage.moderation import store  # noqa: F401  # it imports every table of moderation
 
 context.configure(
     connection=context.config.attributes["connection"],
