@@ -44,8 +44,10 @@ def convert(source: Path, folder: Path) -> None:
             table = table.split("\n", 1)[1] if table.startswith("#") else table  # a line about the file comes first
             for row in csv.DictReader(io.StringIO(table, newline="")):
                 scores = [float(row[key]) for key in row if key and key.startswith("human_score") and row[key]]
-                if row["assistant_response"].strip() and scores:
-                    texts.append(LabelledText(row["assistant_response"], name, {harm: sum(scores) / len(scores)}))
+                answer, question = row["assistant_response"].strip(), row["objective"].strip().lower()
+                if answer and scores:
+                    harms = {harm: sum(scores) / len(scores)}
+                    texts.append(LabelledText(answer, name, harms, group=f"{harm}: {question}"))
         except (OSError, KeyError, ValueError, AttributeError) as error:
             raise IntegrityError(f"{name} of {_PACKAGE} cannot be read: {error!r}") from error
     write_texts(texts, folder)

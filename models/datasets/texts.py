@@ -16,21 +16,23 @@ class LabelledText:
     """One text and what its source says about it.
 
     `harm` has a value from 0 to 1 for each class that the source judged; a class it says nothing about is not there.
-    `source` names the part of the data set; `language` is an ISO 639-1 code.
+    `source` names the part of the data set; `language` is an ISO 639-1 code. Texts of one `group` (answers to one
+    question) belong into one split.
     """
 
     text: str
     source: str
     harm: Mapping[str, float] = field(default_factory=dict)
     language: str = "en"
+    group: str = ""
 
 
 def write_texts(texts: Iterable[LabelledText], folder: Path) -> None:
     """Write `texts.jsonl`, one object a line."""
     with (folder / TEXTS).open("w", encoding="utf-8") as out:
         for one in texts:
-            line = {"text": one.text, "source": one.source, "language": one.language, "harm": dict(one.harm)}
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            line = {"text": one.text, "source": one.source, "language": one.language, "group": one.group}
+            out.write(json.dumps({**line, "harm": dict(one.harm)}, ensure_ascii=False) + "\n")
 
 
 def read_texts(folder: Path) -> list[LabelledText]:
@@ -41,7 +43,7 @@ def read_texts(folder: Path) -> list[LabelledText]:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                texts.append(LabelledText(row["text"], row["source"], row["harm"], row["language"]))
-            except (ValueError, KeyError, TypeError) as error:
+                texts.append(LabelledText(**row))
+            except (ValueError, TypeError) as error:
                 raise IntegrityError(f"{path}, line {number}: {error!r}; install the data set again") from error
     return texts
