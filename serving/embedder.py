@@ -1,4 +1,7 @@
-"""The embedding service in this process: fetch, decode, embed, with a bounded number of images in the house."""
+"""The embedding service in this process: fetch, decode, embed, with a bounded number of images in the house.
+
+A video is one of them; the frames that are looked at pass through the encoder together.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from core.entries import check_vector
 from core.errors import IntegrityError, InvalidInput, MissingMedia, Overloaded, Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, ImageEncoder, ObjectStore
 from models.embedding_service import MISSING_MEDIA_GRACE_S
@@ -150,16 +154,27 @@ class ImageEmbedder(EmbeddingService):
         with self._tracer.span("decode"), self._recorder.time(ENCODER_SECONDS, stage="decode"):
             image = await self._decoder.decode(data, crop=crop)
         with self._tracer.span("forward"):  # its wait for a batch included
-            vector = await self.batcher.forward(image.pixels)
+            vectors = await asyncio.gather(*(self.batcher.forward(frame) for frame in image.frames))
         return EncodedImage(
-            vector,
+            _mean(vectors),
             image.phash,
             image.width,
             image.height,
             self._encoder.version,
-            nsfw=await self._nsfw_score([image.pixels]) if signals else None,
+            frame_phashes=image.phashes,
+            nsfw=await self._nsfw_score(list(image.frames)) if signals else None,
         )
 
     async def _nsfw_score(self, frames: Sequence[NDArray[np.uint8]]) -> float | None:
         with self._tracer.span("nsfw"), self._recorder.time(ENCODER_SECONDS, stage="nsfw"):
             return await asyncio.get_running_loop().run_in_executor(self._signal_thread, self._nsfw.score, frames)
+
+
+def _mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the mean direction of `(dim,)` vectors of length 1. Raises InvalidVector where they cancel out."""
+    if len(vectors) == 1:
+        return vectors[0]
+    total = np.sum(vectors, axis=0, dtype=np.float32)
+    mean: NDArray[np.float32] = np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), np.float32)
+    check_vector(mean, len(mean))
+    return mean

@@ -77,7 +77,7 @@ class ImageEncoderService(EmbeddingService):
         parts = open_parts(settings)
         parts.encoder.encode([np.zeros((64, 64, 3), np.uint8)])
         self._encoder = parts.encoder
-        self._max_bytes = settings.media.max_bytes
+        self._max_bytes = max(settings.media.max_bytes, settings.media.max_video_bytes)
         self._recorder = Recorder(process_metrics=True)
         self._tracer = open_tracer(settings.tracing, "image-encoder", settings.home.resolve())
         if parts.trained is not None:

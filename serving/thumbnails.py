@@ -30,7 +30,7 @@ class Thumbnails:
         if media_id in self._made:
             self._made.move_to_end(media_id)
             return self._made[media_id]
-        decoded = await self._decoder.decode(await self._objects.get(media_id))
+        decoded = await self._decoder.decode(await self._objects.get(media_id), frames=1)  # the middle of a video
         data = await asyncio.to_thread(_jpeg, decoded.pixels)
         if media_id not in self._made:  # somebody else may have made it meanwhile
             self._made[media_id] = data

@@ -49,15 +49,36 @@ class StreamSettings(Section):
 class MediaSettings(Section):
     """Limits on untrusted media, enforced in a separate, limited process."""
 
-    max_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Size of one media file.")
+    max_bytes: int = Field(20 * 1024 * 1024, ge=1024, description="Size of one image.")
     max_pixels: int = Field(40_000_000, ge=1, description="Pixels of one image, checked before it is decoded.")
     max_side: int = Field(16_384, ge=1, description="Longest side of an image, in pixels.")
     max_frames: int = Field(64, ge=1, description="Frames of an animated file that are looked at.")
     decode_timeout_s: float = Field(5.0, gt=0, description="A decode that takes longer is killed.")
-    memory_mb: int = Field(1024, ge=128, description="Address space of a decoding process.")
+    max_video_bytes: int = Field(
+        20 * 1024 * 1024,
+        ge=1024,
+        description="Size of one video. `http.max_upload_bytes` bounds what is uploaded, too: raise both.",
+    )
+    max_video_pixels: int = Field(
+        9_000_000, ge=1024, description="Pixels of one frame of a video (4K has 8.8 million)."
+    )
+    max_video_s: float = Field(600.0, gt=0, description="Longest video, in seconds.")
+    max_video_frames: int = Field(40_000, ge=1, description="Frames of one video, counted before any is decoded.")
+    video_frames: int = Field(
+        8, ge=1, le=64, description="Frames of a video that are looked at, evenly spread over its time."
+    )
+    video_decode_mpx: int = Field(
+        400,
+        ge=1,
+        description="Megapixels of a video that are decoded at most (150 to 250 a second; each byte counts as 32 "
+        "pixels). Where the wanted frames need more, frames nearer to keyframes are taken: low with rare keyframes "
+        "leaves parts of a video unseen, high makes images wait longer behind a video.",
+    )
+    video_timeout_s: float = Field(8.0, gt=0, description="A video that takes longer is killed.")
+    memory_mb: int = Field(1024, ge=384, description="Address space of a decoding process.")
     decode_px: int = Field(512, ge=32, description="Longest side of the canonical image handed to models.")
     workers: int = Field(1, ge=1, description="Decoding processes per replica.")
-    queue_max: int = Field(256, ge=1, description="Images waiting for a decoding process; more are answered with 429.")
+    queue_max: int = Field(256, ge=1, description="Files waiting for a decoding process; more are answered with 429.")
     recycle_after: int = Field(2_000, ge=1, description="Images after which a decoding process is replaced.")
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from core.errors import InvalidInput, Overloaded, TooLarge, Unavailable, UndecodableMedia
 from core.ports import Crop
 from core.settings import MediaSettings
-from models.media.formats import sniff_mime
-from models.media.messages import Operation, Reply, Request, Status
+from models.media.formats import CONTAINERS, sniff_mime
+from models.media.messages import PHASH_BYTES, Container, Operation, Reply, Request, Status
 from models.media.process import BadReply, DecodingProcess, ProcessEnded, ProcessTimedOut
 
 _WHOLE: Crop = (0.0, 0.0, 1.0, 1.0)
@@ -26,7 +26,7 @@ _ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a media file's header says. `duration_s` is None for images; `frames` is counted up to the limit."""
+    """What a media file says of itself. `duration_s` is None for images, whose frames are counted up to the limit."""
 
     kind: str
     mime: str
@@ -38,17 +38,28 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Canonical pixels of an image (or of a crop of it).
+    """Canonical pixels of an image, or of some frames of a video (or of a crop of it).
 
-    `pixels` is `(H, W, 3)` RGB uint8: upright, on white, longest side at most `MediaSettings.decode_px`. `width` and
-    `height` are those of the whole original as it is shown; `phash` describes what `pixels` shows (16 hex characters).
+    `frames` is `(n, H, W, 3)` RGB uint8: upright, on white, longest side at most `MediaSettings.decode_px`; an image
+    has one. `width` and `height` are those of the whole original as it is shown; `phashes` describe what each frame
+    shows (16 hex characters).
     """
 
-    pixels: NDArray[np.uint8]
+    frames: NDArray[np.uint8]
     width: int
     height: int
     mime: str
-    phash: str
+    phashes: tuple[str, ...]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image, or the middle one of the frames: `(H, W, 3)`."""
+        middle: NDArray[np.uint8] = self.frames[len(self.frames) // 2]
+        return middle
+
+    @property
+    def phash(self) -> str:
+        return self.phashes[len(self.phashes) // 2]
 
 
 def check_crop(crop: Crop | None) -> Crop:
@@ -65,8 +76,9 @@ def check_crop(crop: Crop | None) -> Crop:
 class MediaDecoder:
     """Decodes untrusted bytes in limited child processes; `settings` says how many and which limits.
 
-    A process that crashes, takes too long or answers nonsense is replaced, and the image that did it is undecodable.
-    Starting a replacement takes some tenths of a second, so one hostile image costs the others that much.
+    A process that crashes, takes too long or answers nonsense is replaced, and the file that did it is undecodable.
+    Starting a replacement takes some tenths of a second, so one hostile file costs the others that much; a video, up
+    to a second or two. Where many are uploaded, have more processes.
     """
 
     def __init__(self, settings: MediaSettings) -> None:
@@ -101,31 +113,46 @@ class MediaDecoder:
         """Return the process ids of the decoding processes that are there now."""
         return [worker.process.pid for worker in self._workers if worker.process is not None]
 
-    async def decode(self, data: bytes, *, crop: Crop | None = None) -> DecodedImage:
-        """Decode an image, or the part of it that `crop` names (fractions of the image as it is shown).
+    async def decode(self, data: bytes, *, crop: Crop | None = None, frames: int | None = None) -> DecodedImage:
+        """Decode an image or some frames of a video, or the part of it that `crop` names (fractions of what is shown).
+
+        `frames` of a video, at the middles of as many equal parts of its time, come out (`video_frames` of the
+        settings unless given; fewer if there are fewer); of an image one.
 
         Raises:
-            UnsupportedMedia: the bytes are not JPEG, PNG, WebP or GIF by their signature.
+            UnsupportedMedia: the bytes are none of the accepted images and videos by their signature.
             UndecodableMedia: they do not decode, crash the decoder, or take too long or too much memory.
-            TooLarge: more bytes, pixels or pixels of a side than allowed.
+            TooLarge: more bytes, pixels, pixels of a side, frames or seconds than allowed.
             InvalidInput: the crop is not a part of an image.
             Overloaded: too many images are waiting.
             Unavailable: no decoding process can be started, or the decoder is not running.
         """
         box = check_crop(crop)
         mime = self._accept(data)
-        reply, payload = await self._ask(Request(Operation.DECODE, len(data), box), data)
-        pixels = np.frombuffer(payload, dtype=np.uint8).reshape(reply.pixels_height, reply.pixels_width, 3)
-        return DecodedImage(pixels, reply.width, reply.height, mime, f"{reply.phash:016x}")
+        container = CONTAINERS[mime]
+        wanted = 1 if container is Container.IMAGE else (frames or self._settings.video_frames)
+        reply, payload = await self._ask(Request(Operation.DECODE, len(data), box, container, wanted), data)
+        hashes = np.frombuffer(payload, dtype="<u8", count=reply.shown)
+        pixels = np.frombuffer(payload, dtype=np.uint8, offset=PHASH_BYTES * reply.shown)
+        return DecodedImage(
+            pixels.reshape(reply.shown, reply.pixels_height, reply.pixels_width, 3),
+            reply.width,
+            reply.height,
+            mime,
+            tuple(f"{value:016x}" for value in hashes.tolist()),
+        )
 
     async def probe(self, data: bytes) -> MediaInfo:
-        """Read an image's header. Raises as `decode` does; a video is UnsupportedMedia.
+        """Read an image's header, or a video's packets and its first frame. Raises as `decode` does.
 
-        Cheap, and so no promise that the pixels decode.
+        Cheap, and so no promise that all the pixels decode.
         """
         mime = self._accept(data)
-        reply, _ = await self._ask(Request(Operation.PROBE, len(data)), data)
-        return MediaInfo("image", mime, reply.width, reply.height, None, reply.frames)
+        container = CONTAINERS[mime]
+        reply, _ = await self._ask(Request(Operation.PROBE, len(data), container=container), data)
+        if container is Container.IMAGE:
+            return MediaInfo("image", mime, reply.width, reply.height, None, reply.frames)
+        return MediaInfo("video", mime, reply.width, reply.height, reply.duration_ms / 1000, reply.frames)
 
     def close(self) -> None:
         """Kill the processes; what waits or is being decoded fails with Unavailable. Closing again changes nothing."""
@@ -144,9 +171,13 @@ class MediaDecoder:
         self._workers.clear()
 
     def _accept(self, data: bytes) -> str:
-        if len(data) > self._settings.max_bytes:
-            raise TooLarge(f"the media has {len(data)} bytes; {self._settings.max_bytes} are allowed")
-        return sniff_mime(data)
+        limits = self._settings
+        mime = sniff_mime(data)
+        is_image = CONTAINERS[mime] is Container.IMAGE
+        allowed = limits.max_bytes if is_image else limits.max_video_bytes
+        if len(data) > allowed:
+            raise TooLarge(f"the {'image' if is_image else 'video'} has {len(data)} bytes; {allowed} are allowed")
+        return mime
 
     async def _ask(self, request: Request, data: bytes) -> tuple[Reply, bytearray]:
         if self._closed or not self._workers:
@@ -157,13 +188,13 @@ class MediaDecoder:
         except queue.Full:
             raise Overloaded(f"{self._settings.queue_max} images are waiting to be decoded already") from None
         reply, payload = await asyncio.wrap_future(job.answer)
-        _raise_for(reply, payload, self._settings)
+        _raise_for(request, reply, payload, self._settings)
         return reply, payload
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image and where its answer goes; cancelling the answer takes a waiting job out."""
+    """One file and where its answer goes; cancelling the answer takes a waiting job out."""
 
     request: Request
     data: bytes
@@ -211,11 +242,11 @@ class _Worker(threading.Thread):
             if self._stopping.is_set():
                 raise Unavailable("the media decoder was closed") from None
             if error.by_signal not in _ENDED_FROM_OUTSIDE:
-                raise _undecodable(error) from error
+                raise _undecodable(job, error) from error
         try:  # killed by somebody else (the kernel short of memory, an operator): perhaps not this image's doing
             return self._ask_once(job)
         except ProcessEnded as error:
-            raise _undecodable(error) from error
+            raise _undecodable(job, error) from error
 
     def _ask_once(self, job: _Job) -> tuple[Reply, bytearray]:
         if self._stopping.is_set():
@@ -227,7 +258,7 @@ class _Worker(threading.Thread):
             answer = process.ask(job.request, job.data)
         except (ProcessTimedOut, BadReply) as error:
             self._replace()
-            raise _undecodable(error) from error
+            raise _undecodable(job, error) from error
         except (ProcessEnded, Unavailable):
             self._replace()
             raise
@@ -248,11 +279,15 @@ class _Worker(threading.Thread):
                 self.process = DecodingProcess(self._settings)
 
 
-def _undecodable(error: Exception) -> UndecodableMedia:
-    return UndecodableMedia(f"the image could not be decoded safely: {error}")
+def _kind(request: Request) -> str:
+    return "image" if request.container is Container.IMAGE else "video"
 
 
-def _raise_for(reply: Reply, payload: bytearray, settings: MediaSettings) -> None:
+def _undecodable(job: _Job, error: Exception) -> UndecodableMedia:
+    return UndecodableMedia(f"the {_kind(job.request)} could not be decoded safely: {error}")
+
+
+def _raise_for(request: Request, reply: Reply, payload: bytearray, settings: MediaSettings) -> None:
     if reply.status is Status.OK:
         return
     said = bytes(payload).decode(errors="replace")
@@ -260,5 +295,5 @@ def _raise_for(reply: Reply, payload: bytearray, settings: MediaSettings) -> Non
     if reply.status is Status.TOO_LARGE:
         raise TooLarge(message)
     if reply.status is Status.OUT_OF_MEMORY:
-        raise UndecodableMedia(f"the image needs more than {settings.memory_mb} MB to be decoded")
-    raise UndecodableMedia(f"the image does not decode: {message}")
+        raise UndecodableMedia(f"the {_kind(request)} needs more than {settings.memory_mb} MB to be decoded")
+    raise UndecodableMedia(f"the {_kind(request)} does not decode: {message}")

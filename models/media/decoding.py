@@ -64,8 +64,8 @@ def decode(data: bytes, crop: Box, limits: ImageLimits) -> tuple[Header, Image.I
         image.load()
         _check_size(image, limits)  # a decoder may have corrected the header
         upright = image.transpose(_TRANSPOSITIONS[orientation]) if orientation in _TRANSPOSITIONS else image
-        region = _cut(upright, crop)
-        return header, _on_white(_shrink(_with_channels(region), limits.decode_px))
+        region = cut(upright, crop)
+        return header, _on_white(shrink(_with_channels(region), limits.decode_px))
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -144,7 +144,7 @@ def _decode_small(image: Image.Image, crop: Box, orientation: int, decode_px: in
         image.draft("L" if image.mode == "L" else "RGB", size)
 
 
-def _cut(image: Image.Image, crop: Box) -> Image.Image:
+def cut(image: Image.Image, crop: Box) -> Image.Image:
     if crop == (0.0, 0.0, 1.0, 1.0):
         return image
     x, y, width, height = crop
@@ -167,7 +167,7 @@ def _with_channels(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if transparent else "RGB")
 
 
-def _shrink(image: Image.Image, decode_px: int) -> Image.Image:
+def shrink(image: Image.Image, decode_px: int) -> Image.Image:
     factor = decode_px / max(image.size)
     if factor >= 1:
         return image

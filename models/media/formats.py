@@ -1,10 +1,32 @@
 """Which media types are accepted, decided by the first bytes; file names and content types are never asked."""
 
 from core.errors import UndecodableMedia, UnsupportedMedia
+from models.media.messages import Container
 
-ACCEPTED = ("image/jpeg", "image/png", "image/webp", "image/gif")
+CONTAINERS = {
+    "image/jpeg": Container.IMAGE,
+    "image/png": Container.IMAGE,
+    "image/webp": Container.IMAGE,
+    "image/gif": Container.IMAGE,
+    "video/mp4": Container.MP4,
+    "video/quicktime": Container.MP4,
+    "video/webm": Container.WEBM,
+    "video/x-msvideo": Container.AVI,
+}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+_AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ")
+_OLD_QUICKTIME = (b"moov", b"mdat", b"wide")  # a file from before there was a box that says what it is
+_EBML = b"\x1aE\xdf\xa3"
+_DOC_TYPE = b"\x42\x82"
 _REFUSED: tuple[tuple[bytes, str], ...] = (
+    (_EBML, "Matroska files other than WebM"),
+    (b"OggS", "Ogg files"),
+    (b"FLV\x01", "Flash videos"),
+    (b"\x00\x00\x01\xba", "MPEG program streams"),
+    (b"\x00\x00\x01\xb3", "MPEG video streams"),
+    (b"#EXTM3U", "playlists"),
+    (b"ffconcat", "playlists"),
     (b"II*\x00", "TIFF images"),
     (b"MM\x00*", "TIFF images"),
     (b"BM", "BMP images"),
@@ -18,12 +40,11 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "archives"),
     (b"\x1f\x8b", "archives"),
 )
-_VIDEO: tuple[bytes, ...] = (b"\x1aE\xdf\xa3", b"OggS", b"FLV\x01", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3")
-_ADVICE = "send a JPEG, PNG, WebP or GIF"
+_ADVICE = "send a JPEG, PNG, WebP or GIF, or a video as MP4, MOV, WebM or AVI"
 
 
 def sniff_mime(data: bytes) -> str:
-    """Return which of `ACCEPTED` the bytes claim to be by their magic number.
+    """Return which of `CONTAINERS` the bytes claim to be by their magic number.
 
     Raises:
         UndecodableMedia: there are no bytes.
@@ -40,18 +61,30 @@ def sniff_mime(data: bytes) -> str:
         return "image/gif"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return "video/x-msvideo"
+    if head.startswith(_EBML) and _doc_type(head) == b"webm":
+        return "video/webm"
+    if head[4:8] == b"ftyp" and head[8:12] not in (*_HEIF_BRANDS, *_AVIF_BRANDS, *_AUDIO_BRANDS):
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    if head[4:8] in _OLD_QUICKTIME:
+        return "video/quicktime"
     raise UnsupportedMedia(f"{_name_refused(head)} are not supported; {_ADVICE}")
+
+
+def _doc_type(head: bytes) -> bytes:
+    """Return the DocType of an EBML header (RFC 8794, section 11.2.5): one byte of length, then the text."""
+    place = head.find(_DOC_TYPE)
+    if place < 0 or place + 3 > len(head):
+        return b""
+    return head[place + 3 : place + 3 + (head[place + 2] & 0x7F)]
 
 
 def _name_refused(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         if head[8:12] in _HEIF_BRANDS:
             return "HEIF images"
-        if head[8:12] in (b"avif", b"avis"):
-            return "AVIF images"
-        return "videos"
-    if head.startswith(_VIDEO) or (head.startswith(b"RIFF") and head[8:12] == b"AVI "):
-        return "videos"
+        return "AVIF images" if head[8:12] in _AVIF_BRANDS else "sound files"
     for magic, name in _REFUSED:
         if head.startswith(magic):
             return name
@@ -60,4 +93,4 @@ def _name_refused(head: bytes) -> str:
         return "SVG and other XML files"
     if text.startswith((b"<!doctype html", b"<html")):
         return "HTML pages"
-    return "files that begin with none of the known image signatures"
+    return "files that begin with none of the known signatures"

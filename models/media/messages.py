@@ -1,16 +1,18 @@
 """The messages between the parent and a decoding process: fixed binary headers, each followed by a payload.
 
-Nothing is unpickled or parsed on the parent's side: a reply is one struct and at most `decode_px`² × 3 bytes.
+Nothing is unpickled or parsed on the parent's side: a reply is one struct and, for each frame, a hash and at most
+`decode_px`² × 3 bytes.
 """
 
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-_REQUEST = struct.Struct("<IBdddd")  # payload bytes, operation, crop x, y, width, height
-_REPLY = struct.Struct("<BIIIHHQI")  # status, width, height, frames, pixels' width and height, phash, payload bytes
+_REQUEST = struct.Struct("<IBBHdddd")  # payload bytes, operation, container, frames, crop x, y, width, height
+_REPLY = struct.Struct("<BIIIIHHHI")  # status, width, height, frames, ms, pixels' width, height, frames; payload bytes
 REQUEST_BYTES = _REQUEST.size
 REPLY_BYTES = _REPLY.size
+PHASH_BYTES = 8  # of each frame in a payload, before the pixels of the first
 MAX_MESSAGE_BYTES = 1_000
 
 
@@ -24,9 +26,33 @@ class ImageLimits:
     decode_px: int
 
 
+@dataclass(frozen=True)
+class VideoLimits:
+    """What a video may be: pixels of a frame and of a side, frames, seconds; and how much of it is decoded.
+
+    `decode_cost` is what all decoded frames of one video may cost together, in pixels (`models.media.sampling`).
+    """
+
+    max_pixels: int
+    max_side: int
+    max_frames: int
+    max_duration_s: float
+    decode_cost: int
+    decode_px: int
+
+
 class Operation(IntEnum):
     DECODE = 1
     PROBE = 2
+
+
+class Container(IntEnum):
+    """What the parent found by the first bytes: a still or animated image, or one of the video containers."""
+
+    IMAGE = 0
+    MP4 = 1  # and QuickTime
+    WEBM = 2
+    AVI = 3
 
 
 class Status(IntEnum):
@@ -39,36 +65,44 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """One image to look at: `size_bytes` of payload follow. `crop` is x, y, width, height as fractions."""
+    """One file to look at: `size_bytes` of payload follow. `crop` is x, y, width, height as fractions.
+
+    `frames`: how many of a video's frames are wanted at most; an image has one.
+    """
 
     operation: Operation
     size_bytes: int
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    container: Container = Container.IMAGE
+    frames: int = 1
 
     def pack(self) -> bytes:
-        return _REQUEST.pack(self.size_bytes, self.operation, *self.crop)
+        return _REQUEST.pack(self.size_bytes, self.operation, self.container, self.frames, *self.crop)
 
     @classmethod
     def unpack(cls, header: bytes) -> "Request":
-        size_bytes, operation, *crop = _REQUEST.unpack(header)
-        return cls(Operation(operation), size_bytes, (crop[0], crop[1], crop[2], crop[3]))
+        size_bytes, operation, container, frames, *crop = _REQUEST.unpack(header)
+        box = (crop[0], crop[1], crop[2], crop[3])
+        return cls(Operation(operation), size_bytes, box, Container(container), frames)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of it: the payload is RGB pixels after OK, a message in UTF-8 after anything else.
+    """What became of it: after OK the payload is the hashes of the frames shown, then their RGB pixels.
 
-    `width`, `height` are those of the whole image as it is shown (its EXIF orientation applied); `pixels_width`,
-    `pixels_height` those of the payload.
+    After anything else it is a message in UTF-8. `width`, `height` are those of the whole picture as it is shown (its
+    orientation applied), `frames` those there are, `duration_ms` 0 for an image; `pixels_width`, `pixels_height` those
+    of each of the `shown` frames of the payload. All numbers of what is not in the payload (of a probe) are 0.
     """
 
     status: Status
     width: int = 0
     height: int = 0
     frames: int = 0
+    duration_ms: int = 0
     pixels_width: int = 0
     pixels_height: int = 0
-    phash: int = 0
+    shown: int = 0
     size_bytes: int = 0
 
     def pack(self) -> bytes:
@@ -77,9 +111,10 @@ class Reply:
             self.width,
             self.height,
             self.frames,
+            self.duration_ms,
             self.pixels_width,
             self.pixels_height,
-            self.phash,
+            self.shown,
             self.size_bytes,
         )
 

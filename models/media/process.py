@@ -17,7 +17,18 @@ from pathlib import Path
 
 from core.errors import Unavailable
 from core.settings import MediaSettings
-from models.media.messages import MAX_MESSAGE_BYTES, REPLY_BYTES, ImageLimits, Reply, Request, Status
+from models.media.messages import (
+    MAX_MESSAGE_BYTES,
+    PHASH_BYTES,
+    REPLY_BYTES,
+    Container,
+    ImageLimits,
+    Operation,
+    Reply,
+    Request,
+    Status,
+    VideoLimits,
+)
 
 _START_TIMEOUT_S = 30.0
 _STDERR_TAIL_BYTES = 2_000
@@ -47,6 +58,12 @@ class BadReply(Exception):
     """The process answered with something that is not a reply: it is broken, or no longer ours."""
 
 
+class _Deadline:
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.ends = time.monotonic() + timeout_s
+
+
 class DecodingProcess:
     """A child that decodes. After any exception of `ask` it is of no further use: `kill` it and start another."""
 
@@ -55,11 +72,21 @@ class DecodingProcess:
         self._settings = settings
         self._ready = False
         self.answered = 0
-        limits = ImageLimits(settings.max_pixels, settings.max_side, settings.max_frames, settings.decode_px)
+        images = ImageLimits(settings.max_pixels, settings.max_side, settings.max_frames, settings.decode_px)
+        videos = VideoLimits(
+            max_pixels=settings.max_video_pixels,
+            max_side=settings.max_side,
+            max_frames=settings.max_video_frames,
+            max_duration_s=settings.max_video_s,
+            decode_cost=settings.video_decode_mpx * 1_000_000,
+            decode_px=settings.decode_px,
+        )
         options = {
-            "limits": asdict(limits),
+            "images": asdict(images),
+            "videos": asdict(videos),
             "memory_bytes": settings.memory_mb * 1024 * 1024,
             "timeout_s": settings.decode_timeout_s,
+            "video_timeout_s": settings.video_timeout_s,
             "parent_pid": os.getpid(),
         }
         try:
@@ -87,7 +114,7 @@ class DecodingProcess:
         if self._ready:
             return
         try:
-            reply, _ = self._receive_reply(time.monotonic() + _START_TIMEOUT_S)
+            reply, _ = self._receive_reply(Request(Operation.PROBE, 0), _Deadline(_START_TIMEOUT_S))
         except (ProcessEnded, ProcessTimedOut, BadReply) as error:
             raise Unavailable(f"the decoding process did not start: {error}") from error
         if reply.status is not Status.READY:
@@ -100,10 +127,11 @@ class DecodingProcess:
         Raises ProcessEnded, ProcessTimedOut, BadReply; Unavailable when the process never became ready.
         """
         self.wait_ready()
-        deadline = time.monotonic() + self._settings.decode_timeout_s
+        is_image = request.container is Container.IMAGE
+        deadline = _Deadline(self._settings.decode_timeout_s if is_image else self._settings.video_timeout_s)
         self._send(request.pack(), deadline)
         self._send(data, deadline)
-        reply, payload = self._receive_reply(deadline)
+        reply, payload = self._receive_reply(request, deadline)
         if reply.status is Status.READY:
             raise BadReply("the decoding process announced itself twice")
         self.answered += 1
@@ -123,7 +151,7 @@ class DecodingProcess:
             if pipe is not None:
                 pipe.close()
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, data: bytes, deadline: _Deadline) -> None:
         view = memoryview(data)
         pipe = self._child.stdin
         assert pipe is not None
@@ -136,33 +164,42 @@ class DecodingProcess:
             except (BrokenPipeError, ConnectionResetError):
                 raise self._ended() from None
 
-    def _receive_reply(self, deadline: float) -> tuple[Reply, bytearray]:
+    def _receive_reply(self, request: Request, deadline: _Deadline) -> tuple[Reply, bytearray]:
         header = bytes(self._receive(REPLY_BYTES, deadline))
         try:
             reply = Reply.unpack(header)
         except ValueError as error:
             raise BadReply(f"the decoding process answered nonsense: {error}") from error
-        self._check(reply)
+        self._check(request, reply)
         return reply, self._receive(reply.size_bytes, deadline)
 
-    def _check(self, reply: Reply) -> None:
-        """Believe no number: a process taken over by an image answers whatever it likes."""
+    def _check(self, request: Request, reply: Reply) -> None:
+        """Believe no number: a process taken over by a file answers whatever it likes."""
         if reply.status is not Status.OK:
             if reply.size_bytes > 4 * MAX_MESSAGE_BYTES:
                 raise BadReply(f"the decoding process announced a message of {reply.size_bytes} bytes")
             return
-        limit = self._settings
-        if reply.size_bytes != 3 * reply.pixels_width * reply.pixels_height:
-            raise BadReply(f"{reply.size_bytes} bytes are not {reply.pixels_width} x {reply.pixels_height} RGB pixels")
+        limit, is_image = self._settings, request.container is Container.IMAGE
+        if reply.size_bytes != reply.shown * (PHASH_BYTES + 3 * reply.pixels_width * reply.pixels_height):
+            size = f"{reply.pixels_width} x {reply.pixels_height}"
+            raise BadReply(f"{reply.size_bytes} bytes are not {reply.shown} frames of {size} RGB pixels")
+        wanted = request.frames if request.operation is Operation.DECODE else 0
+        if not min(1, wanted) <= reply.shown <= wanted:
+            raise BadReply(f"{reply.shown} frames are not the {wanted} asked for")
+        if reply.shown and not min(reply.pixels_width, reply.pixels_height):
+            raise BadReply("there are no pixels")
         if max(reply.pixels_width, reply.pixels_height) > limit.decode_px:
             raise BadReply(f"{reply.pixels_width} x {reply.pixels_height} pixels are more than were asked for")
         width, height = reply.width, reply.height
-        if not (0 < width <= limit.max_side and 0 < height <= limit.max_side and width * height <= limit.max_pixels):
-            raise BadReply(f"an image of {width} x {height} cannot have passed the limits")
-        if not 1 <= reply.frames <= limit.max_frames:
+        pixels = limit.max_pixels if is_image else limit.max_video_pixels
+        if not (0 < width <= limit.max_side and 0 < height <= limit.max_side and width * height <= pixels):
+            raise BadReply(f"a picture of {width} x {height} cannot have passed the limits")
+        if not 1 <= reply.frames <= (limit.max_frames if is_image else limit.max_video_frames):
             raise BadReply(f"{reply.frames} frames cannot have been counted")
+        if reply.duration_ms > (0 if is_image else 1000 * limit.max_video_s):
+            raise BadReply(f"{reply.duration_ms} ms cannot have passed the limits")
 
-    def _receive(self, size: int, deadline: float) -> bytearray:
+    def _receive(self, size: int, deadline: _Deadline) -> bytearray:
         pipe = self._child.stdout
         assert pipe is not None
         buffer = bytearray()
@@ -177,11 +214,11 @@ class DecodingProcess:
             buffer += chunk
         return buffer
 
-    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
+    def _wait(self, descriptor: int, event: int, deadline: _Deadline) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise ProcessTimedOut(f"no answer within {self._settings.decode_timeout_s:g} s")
+            if not selector.select(max(0.0, deadline.ends - time.monotonic())):
+                raise ProcessTimedOut(f"no answer within {deadline.timeout_s:g} s")
 
     def _ended(self) -> ProcessEnded:
         try:

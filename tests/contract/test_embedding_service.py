@@ -24,6 +24,7 @@ from tests.fakes.asgi import served
 from tests.fakes.embedding_service import FakeEmbeddingService
 from tests.fakes.encoder import FakeImageEncoder
 from tests.unit.models.media.pictures import encoded, quadrants, smooth
+from tests.unit.models.media.videos import video
 
 RED = (0.0, 0.0, 0.5, 0.5)
 BLUE = (0.0, 0.5, 0.5, 0.5)
@@ -220,6 +221,24 @@ async def test_an_image_is_its_own_only_frame(offered):
     by_value = await offered.service.encode_bytes(picture())
     assert by_reference.frame_phashes == (by_reference.phash,)
     assert by_value.frame_phashes == (by_value.phash,)
+
+
+async def test_a_video_is_embedded_by_its_frames(offered):
+    if isinstance(offered.service, FakeEmbeddingService):
+        pytest.skip("the fake decodes nothing")
+    moving = video(frames=16, size=(96, 64), gop=4, picture=lambda index: smooth(96, 64, seed=index // 8))
+    stored = await offered.store.put(moving)
+    [by_reference] = await offered.service.encode_media([stored], signals=True, timeout_s=30)
+    by_value = await offered.service.encode_bytes(moving, timeout_s=30)
+    assert np.linalg.norm(by_reference.vector) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(by_reference.vector, by_value.vector, atol=1e-6)
+    assert (by_reference.width, by_reference.height) == (96, 64)
+    assert len(by_reference.frame_phashes) == 8
+    assert by_reference.frame_phashes == by_value.frame_phashes
+    assert by_reference.phash == by_reference.frame_phashes[4]
+    assert len(set(by_reference.frame_phashes)) >= 2
+    assert 0 <= by_reference.nsfw < 0.2
+    assert by_value.nsfw is None
 
 
 async def test_signals_are_for_who_asks_for_them(offered):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.requests import Request
 
 from core.errors import Overloaded, Unavailable
@@ -16,11 +17,13 @@ from core.ids import media_id
 from core.ports import EncodedImage, EncodeFailure
 from core.settings import EncoderSettings, MediaSettings, ServingSettings, Settings
 from models.embedding_service import HttpEmbeddingService
+from models.media.nsfw import NsfwModel
 from serving.encoder import EncoderParts, ImageEncoderService
 from tests.fakes.asgi import served
 from tests.fakes.encoder import FakeImageEncoder
 from tests.fakes.object_store import FakeObjectStore
 from tests.unit.models.media.pictures import encoded, noise, quadrants, smooth
+from tests.unit.models.media.videos import video
 
 
 class GatedEncoder(FakeImageEncoder):
@@ -55,7 +58,7 @@ def make_service(store, model, tmp_path):
     def make(**serving):
         settings = Settings(
             home=tmp_path,
-            media=MediaSettings(max_bytes=100_000),
+            media=MediaSettings(max_bytes=100_000, max_video_bytes=100_000),
             encoder=EncoderSettings(batch_size=4),
             serving=ServingSettings(**{"encoder_wait_s": 0.2, **serving}),
         )
@@ -107,6 +110,47 @@ async def test_the_metrics_say_when_the_model_was_trained(store, model, tmp_path
     name = "riverlight_model_created_timestamp_seconds"
     [line] = [line for line in metrics.splitlines() if line.startswith(f'{name}{{version="{model.version}"}}')]
     assert float(line.split()[-1]) == trained.timestamp()
+
+
+async def test_a_video_is_the_mean_of_its_frames_embedded_together(make_service, store, model):
+    service = make_service()
+    dark, light = Image.new("RGB", (64, 48), (250, 10, 10)), Image.new("RGB", (64, 48), (10, 10, 250))
+    moving = video(frames=16, gop=4, picture=lambda index: dark if index < 12 else light)
+    first, second = (model.encode([np.asarray(picture)])[0] for picture in (dark, light))
+    model.batches.clear()
+    [result] = await service.encode_media([await store.put(moving)])
+    assert model.batches == [4, 4]  # the batch size is four
+    expected = 6 * first + 2 * second
+    np.testing.assert_allclose(result.vector, expected / np.linalg.norm(expected), atol=0.02)
+    assert np.linalg.norm(result.vector) == pytest.approx(1, abs=1e-5)
+
+
+async def test_the_score_of_a_video_is_that_of_its_worst_frame_and_nobody_else_pays(make_service, store, monkeypatch):
+    shown = []
+
+    def score(self, frames):
+        shown.append(len(frames))
+        return max(float(frame.mean()) for frame in frames) / 255
+
+    monkeypatch.setattr(NsfwModel, "score", score)
+    service = make_service()
+    ids = [await store.put(video(frames=16)), await store.put(encoded(quadrants()))]
+    moving, still = await service.encode_media(ids, signals=True)
+    assert sorted(shown) == [1, 8]
+    assert moving.nsfw > 0.6
+    assert still.nsfw < 0.4
+    shown.clear()
+    assert [result.nsfw for result in await service.encode_media(ids)] == [None, None]
+    assert not shown
+
+
+async def test_a_score_that_fails_is_a_failure_of_its_image(make_service, store, monkeypatch):
+    def fail(self, frames):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(NsfwModel, "score", fail)
+    [result] = await make_service().encode_media([await store.put(encoded(quadrants()))], signals=True)
+    assert (result.code, result.transient) == ("internal", False)
 
 
 async def test_a_lone_image_does_not_wait_for_company(make_service, model):

@@ -12,9 +12,10 @@ import pytest
 
 from core.errors import InvalidInput, Overloaded, TooLarge, Unavailable, UndecodableMedia, UnsupportedMedia
 from core.settings import MediaSettings
-from models.media.messages import Operation, Reply, Request, Status
+from models.media.messages import Container, Operation, Reply, Request, Status
 from models.media.process import BadReply, DecodingProcess
 from tests.unit.models.media.pictures import encoded, noise, quadrants, smooth
+from tests.unit.models.media.videos import CODECS, place, video
 
 
 def alive(pid):
@@ -42,6 +43,8 @@ async def test_an_image_is_decoded_with_its_size_type_and_hash(decoder):
     assert (image.width, image.height, image.mime) == (1000, 600, "image/jpeg")
     assert len(image.phash) == 16
     assert int(image.phash, 16) > 0
+    assert (len(image.frames), image.phashes) == (1, (image.phash,))
+    np.testing.assert_array_equal(image.frames[0], image.pixels)
 
 
 async def test_a_probe_reads_the_header(decoder):
@@ -50,9 +53,81 @@ async def test_a_probe_reads_the_header(decoder):
     assert (info.duration_s, info.frames) == (None, 1)
 
 
-async def test_a_video_is_refused_by_name(decoder):
-    with pytest.raises(UnsupportedMedia, match="videos are not supported"):
-        await decoder.probe(b"\x00\x00\x00\x20ftypisom" + bytes(100))
+@pytest.mark.parametrize(("made", "mime"), CODECS.items())
+async def test_a_video_is_decoded_to_some_of_its_frames(decoder, made, mime):
+    data = video(*made, frames=40, size=(96, 64), gop=10)
+    info = await decoder.probe(data)
+    assert (info.kind, info.mime, info.width, info.height, info.frames) == ("video", mime, 96, 64, 40)
+    assert info.duration_s == pytest.approx(4.0, abs=0.2)
+    seen = await decoder.decode(data)
+    assert seen.frames.shape == (8, 64, 96, 3)
+    assert (seen.width, seen.height, seen.mime, len(seen.phashes)) == (96, 64, mime, 8)
+    assert [place(frame, 40) for frame in seen.frames] == pytest.approx(range(2, 40, 5), abs=3)
+
+
+async def test_the_picture_of_a_video_is_its_middle_frame(make_decoder):
+    decoder = make_decoder(video_frames=5)
+    data = video(frames=40, picture=lambda index: smooth(64, 48, seed=index))
+    five, one = await decoder.decode(data), await decoder.decode(data, frames=1)
+    assert (len(five.frames), len(one.frames)) == (5, 1)
+    np.testing.assert_array_equal(five.pixels, five.frames[2])
+    np.testing.assert_array_equal(five.pixels, one.pixels)
+    assert (five.phash, one.phashes) == (five.phashes[2], (five.phashes[2],))
+
+
+async def test_a_part_of_every_frame_of_a_video_can_be_asked_for(decoder):
+    data = video(size=(400, 200), picture=lambda _: quadrants(), frames=8)
+    green = await decoder.decode(data, crop=(0.5, 0.0, 0.5, 0.5))
+    assert green.frames.shape == (8, 100, 200, 3)
+    assert (green.width, green.height) == (400, 200)
+    assert np.abs(green.frames[:, 10:-10, 10:-10].mean(axis=(0, 1, 2)) - (0, 255, 0)).max() < 10
+
+
+async def test_a_large_video_has_small_frames_and_the_process_starts_no_thread_for_it(decoder):
+    data = video("avi", "mpeg4", size=(1920, 1080), frames=3)
+    seen = await decoder.decode(data)
+    assert seen.frames.shape == (3, 288, 512, 3)
+    assert "Threads:\t1\n" in Path(f"/proc/{decoder.pids()[0]}/status").read_text()  # noqa: ASYNC240
+
+
+async def test_a_video_over_a_limit_is_too_large_and_says_which(make_decoder):
+    data = video(frames=30, size=(320, 240))
+    for settings, said in (
+        ({"max_video_bytes": 2_000}, r"the video has \d+ bytes; 2000 are allowed"),
+        ({"max_video_pixels": 70_000}, "320 x 240; a frame may have 70000 pixels"),
+        ({"max_side": 300}, "a side may have 300"),
+        ({"max_video_s": 2.0}, "lasts 3 s; it may last 2 s"),
+        ({"max_video_frames": 20}, "more than 20 frames"),
+    ):
+        decoder = make_decoder(**settings)
+        for look in (decoder.probe, decoder.decode):
+            with pytest.raises(TooLarge, match=said):
+                await look(data)
+        assert decoder.replaced == 0
+
+
+async def test_images_and_videos_have_limits_of_their_own(make_decoder):
+    decoder = make_decoder(max_bytes=2_000, max_video_bytes=1_000_000)
+    assert (await decoder.probe(video(frames=30, size=(320, 240)))).kind == "video"
+    with pytest.raises(TooLarge, match="the image has"):
+        await decoder.probe(encoded(noise(100, 100)))
+
+
+async def test_what_only_claims_to_be_a_video_is_undecodable(decoder):
+    for head in (b"\x00\x00\x00\x20ftypisom", b"RIFF\x24\0\0\0AVI LIST", b"\x1aE\xdf\xa3\x87\x42\x82\x84webm"):
+        with pytest.raises(UndecodableMedia, match="the video does not decode"):
+            await decoder.probe(head + bytes(100))
+    with pytest.raises(UnsupportedMedia, match="playlists are not supported"):
+        await decoder.probe(b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/latest/meta-data/\n")
+
+
+async def test_a_video_that_takes_too_long_is_killed_at_its_own_time(make_decoder):
+    decoder = make_decoder(decode_timeout_s=60, video_timeout_s=0.3)
+    data = video()
+    await decoder.decode(encoded(quadrants()))
+    os.kill(decoder.pids()[0], signal.SIGSTOP)
+    with pytest.raises(UndecodableMedia, match=r"the video could not be decoded safely: no answer within 0\.3 s"):
+        await decoder.decode(data)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +179,8 @@ async def test_a_decode_that_takes_too_long_is_killed(make_decoder):
 
 
 async def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on(make_decoder):
-    decoder = make_decoder(memory_mb=256, max_pixels=200_000_000)
-    with pytest.raises(UndecodableMedia, match="256 MB"):
+    decoder = make_decoder(memory_mb=384, max_pixels=200_000_000)
+    with pytest.raises(UndecodableMedia, match="384 MB"):
         await decoder.decode(encoded(quadrants().resize((12_000, 12_000))))
     assert (await decoder.decode(encoded(quadrants()))).width == 400
 
@@ -196,27 +271,45 @@ async def test_the_process_has_no_environment_and_limits_and_as_root_no_network_
 
 
 @pytest.mark.parametrize(
-    "reply",
+    ("change", "of"),
     [
-        Reply(Status.OK, 10, 10, 1, 600, 1, 0, 1800),  # more pixels than asked for
-        Reply(Status.OK, 10, 10, 1, 2, 2, 0, 5_000_000),  # payload and pixels disagree
-        Reply(Status.OK, 0, 10, 1, 2, 2, 0, 12),  # no such image
-        Reply(Status.OK, 100_000, 10, 1, 2, 2, 0, 12),  # cannot have passed the limits
-        Reply(Status.OK, 10, 10, 0, 2, 2, 0, 12),
-        Reply(Status.UNDECODABLE, size_bytes=4_000_000_000),
+        ({"pixels_width": 600, "pixels_height": 1, "size_bytes": 1808}, "image"),  # more pixels than asked for
+        ({"size_bytes": 5_000_000}, "image"),  # payload and pixels disagree
+        ({"width": 0}, "image"),  # no such image
+        ({"width": 100_000}, "image"),  # cannot have passed the limits
+        ({"frames": 0}, "image"),
+        ({"frames": 65}, "image"),
+        ({"duration_ms": 1}, "image"),
+        ({"shown": 2, "size_bytes": 40}, "image"),
+        ({"shown": 0, "size_bytes": 0}, "image"),
+        ({"pixels_width": 0, "size_bytes": 8}, "image"),
+        ({"shown": 9, "size_bytes": 180}, "video"),
+        ({"width": 4_000, "height": 4_000}, "video"),
+        ({"frames": 40_001}, "video"),
+        ({"duration_ms": 600_001}, "video"),
+        ({}, "probe"),
+        ({"status": Status.UNDECODABLE, "size_bytes": 4_000_000_000}, "image"),
     ],
 )
-def test_a_reply_that_cannot_be_true_is_not_believed(reply):
+def test_a_reply_that_cannot_be_true_is_not_believed(change, of):
+    asked = {
+        "image": Request(Operation.DECODE, 1),
+        "video": Request(Operation.DECODE, 1, container=Container.WEBM, frames=8),
+        "probe": Request(Operation.PROBE, 1),
+    }
+    good = Reply(Status.OK, 10, 10, 1, 0, 2, 2, 1, 20)
     process = DecodingProcess(MediaSettings())
     try:
+        process._check(asked["image"], good)
+        process._check(asked["video"], good)
         with pytest.raises(BadReply):
-            process._check(reply)
+            process._check(asked[of], Reply(**{**vars(good), **change}))
     finally:
         process.kill()
 
 
 def test_requests_and_replies_survive_packing():
-    request = Request(Operation.DECODE, 123, (0.1, 0.2, 0.3, 0.4))
+    request = Request(Operation.DECODE, 123, (0.1, 0.2, 0.3, 0.4), Container.AVI, 8)
     assert Request.unpack(request.pack()) == request
-    reply = Reply(Status.OK, 1, 2, 3, 4, 5, 2**64 - 1, 60)
+    reply = Reply(Status.OK, 1, 2, 3, 2**32 - 1, 4, 5, 6, 60)
     assert Reply.unpack(reply.pack()) == reply
