@@ -1,6 +1,11 @@
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from core.ids import media_id
+from tests.unit.models.media.videos import CODECS, place, video
 from tests.unit.serving.gateway.conftest import picture
 
 
@@ -25,6 +30,19 @@ async def test_an_image_is_stored_and_recorded_before_the_answer(world):
     assert (record.mime, record.width, record.height, record.size_bytes) == ("image/png", 24, 18, len(data))
 
 
+@pytest.mark.parametrize(("made", "mime"), CODECS.items())
+async def test_a_video_is_stored_and_recorded_with_its_length(world, made, mime):
+    data = video(*made, frames=30, size=(96, 64))
+    answer = await post(world, data, "a.bin")
+    assert answer.status_code == 201
+    stored = answer.json()
+    assert stored.pop("duration_s") == pytest.approx(3.0, abs=0.2)
+    assert stored == {"media_id": media_id(data), "kind": "video", "mime": mime, "width": 96, "height": 64}
+    record = world.deps.catalogue.media(media_id(data))
+    assert (record.kind, record.mime, record.size_bytes) == ("video", mime, len(data))
+    assert record.duration_s == pytest.approx(3.0, abs=0.2)
+
+
 async def test_the_same_bytes_again_give_the_same_id(world):
     first, second = await post(world, picture()), await post(world, picture())
     assert first.json() == second.json()
@@ -37,6 +55,9 @@ async def test_the_same_bytes_again_give_the_same_id(world):
         (b"not an image at all", 415, "unsupported-media"),
         (picture()[:40], 400, "undecodable-media"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, 400, "undecodable-media"),
+        (video()[:500], 400, "undecodable-media"),
+        (b"\x00\x00\x00\x20ftypisom" + b"\0" * 100, 400, "undecodable-media"),
+        (b"#EXTM3U\n#EXTINF:1,\nhttp://169.254.169.254/", 415, "unsupported-media"),
         (b"", 400, "invalid-request"),
     ],
 )
@@ -80,6 +101,16 @@ async def test_a_thumbnail_is_made_of_pixels_and_only_while_a_public_item_shows_
     assert answer.content[:2] == b"\xff\xd8" and answer.content != data
     world.index("item", data, state="hidden")
     assert (await world.client.get(address)).status_code == 404
+
+
+async def test_the_thumbnail_of_a_video_is_its_middle_frame(world):
+    data = video(frames=40, size=(96, 64))
+    world.index("item", data)
+    answer = await world.client.get(f"/v1/media/{await world.store(data)}")
+    assert answer.headers["content-type"] == "image/jpeg"
+    picture = Image.open(io.BytesIO(answer.content))
+    assert picture.size == (96, 64)
+    assert place(np.asarray(picture), 40) == pytest.approx(20, abs=3)
 
 
 @pytest.mark.parametrize("fields", [{"visibility": "private"}, {"visibility": "unlisted"}, {"unsafe": True}])
