@@ -38,7 +38,7 @@ def surface_of(
     known = math.isfinite(profane_rate)
     return [
         math.log1p(len(seen)) / 8.0,
-        math.log1p(len(seen.split())) / 6.0,
+        math.log1p(len(seen.split())) / 8.0,
         sum(character.isupper() for character in seen) / letters,
         sum(character.isdigit() for character in seen) / max(len(seen), 1),
         min(seen.count("!"), 5) / 5.0,

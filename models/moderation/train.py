@@ -1,0 +1,162 @@
+"""Training the harm model end to end: texts, vectors, held-out logits, calibration, the final networks, a folder."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.clock import Clock, SystemClock
+from core.moderation import HARM_CLASSES
+from core.ports import TextEncoder
+from models.moderation.calibration import fit_platt
+from models.moderation.card import render_card
+from models.moderation.data import HarmTexts, licences, training_texts
+from models.moderation.evaluate import as_plain, by_part, calibration_figures, threshold_table
+from models.moderation.evaluate_probes import probe
+from models.moderation.features import MODALITIES, FeatureBatch, FeatureScaling
+from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
+from models.moderation.posts import Surroundings, bare_posts, simulated_posts, surroundings_of
+from models.moderation.score import MODEL, Described, HarmModel
+from models.moderation.vectors import VectorCache
+from models.moderation.weights import arrays_of, save_model
+from models.moderation.wording import ProfaneWords, profane_words_of
+from models.progress import Report
+from models.registry.manifest import CARD, WEIGHTS, Manifest, file_sha256
+
+JUDGED_FROM = {"text": HARM_CLASSES, "image": ("nudity",)}
+"""What suffices to judge a class. Of images only the NSFW score says anything, and of nudity alone."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Training texts with everything that networks need: arrays with and without what is simulated."""
+
+    data: HarmTexts
+    vectors: NDArray[np.float32]
+    words: ProfaneWords
+    surroundings: Surroundings
+    scaling: FeatureScaling
+    full: FeatureBatch
+    bare: FeatureBatch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model folder for the registry."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def prepare(
+    home: Path,
+    encoder: TextEncoder,
+    images: NDArray[np.float32],
+    *,
+    data: HarmTexts | None = None,
+    seed: int = 0,
+    report: Report = lambda stage, done, total: None,
+) -> Prepared:
+    """Read (or take) the texts, embed what is new, simulate what surrounds them, and make arrays.
+
+    `images` `(m, I)` are vectors of harmless images.
+
+    Raises:
+        ConfigurationError: the data sets that harm is learned from are not installed.
+    """
+    data = data or training_texts(home)
+    cache = VectorCache(home, encoder)
+    vectors = cache.encode(data.texts, report)
+    words = profane_words_of(home)
+    around = surroundings_of(cache, images, report)
+    posts = simulated_posts(data, vectors, around, words, seed=seed)
+    scaling = FeatureScaling.fit(posts, text_dim=encoder.dim, image_dim=images.shape[1])
+    bare = bare_posts(data.texts, vectors, data.languages, words)
+    return Prepared(data, vectors, words, around, scaling, scaling.encode(posts), scaling.encode(bare))
+
+
+def held_out_logits(
+    prepared: Prepared,
+    settings: TrainSettings,
+    *,
+    folds: int = 5,
+    bare: bool = True,
+    report: Report = lambda stage, done, total: None,
+) -> NDArray[np.float64]:
+    """Return logits `(n, 5)` of networks that never saw the text nor a near-duplicate; by the text alone if `bare`."""
+    fold = prepared.data.folds(folds, settings.seed)
+    out = np.zeros((len(prepared.data), len(HARM_CLASSES)))
+    config = network_config(prepared.scaling.widths, settings)
+    for number in range(folds):
+        report("cross-validating", number, folds)
+        learned, held = fold != number, fold == number
+        members = fit_members(prepared.full.rows(learned), prepared.data.targets[learned], settings, config)
+        out[held] = logits_of(members, (prepared.bare if bare else prepared.full).rows(held))
+    report("cross-validating", folds, folds)
+    return out
+
+
+def train_moderation(
+    home: Path,
+    out: Path,
+    encoder: TextEncoder,
+    images: NDArray[np.float32],
+    image_encoder: str,
+    settings: TrainSettings | None = None,
+    *,
+    command: str = "riverlight train moderation",
+    clock: Clock | None = None,
+    report: Report = lambda stage, done, total: None,
+) -> Trained:
+    """Train, calibrate on held-out logits, measure, and write a model folder that the registry accepts."""
+    settings = settings or TrainSettings()
+    prepared = prepare(home, encoder, images, seed=settings.seed, report=report)
+    logits = held_out_logits(prepared, settings, report=report)
+    calibration = fit_platt(logits, prepared.data.targets)
+    config = network_config(prepared.scaling.widths, settings)
+    members = fit_members(prepared.full, prepared.data.targets, settings, config, report=report)
+    described = Described(
+        text_encoder=encoder.version,
+        image_encoder=image_encoder,
+        scaling=prepared.scaling,
+        modalities=MODALITIES,
+        outputs=HARM_CLASSES,
+        members=len(members),
+        heads=config.heads,
+        judged_from=JUDGED_FROM,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    save_model(arrays_of(members, calibration), described, out / WEIGHTS)
+    manifest = Manifest(
+        model=MODEL,
+        sha256=file_sha256(out / WEIGHTS),
+        created=(clock or SystemClock()).now().astimezone(UTC).isoformat(timespec="seconds"),
+        code_version=_code_version(),
+        command=command,
+        seed=settings.seed,
+        data={**prepared.data.summary(), "licences": licences(home)},
+        settings={**asdict(settings), "text_encoder": encoder.version, "image_encoder": image_encoder},
+        metrics={},
+    )
+    manifest.write(out)
+    model = HarmModel.load(out)
+    metrics = {
+        "held_out": by_part(prepared.data, calibration.apply(logits)),
+        "calibration": calibration_figures(prepared.data, logits, prepared.data.folds(5, settings.seed)),
+        "thresholds": threshold_table(calibration.apply(logits), prepared.data.targets),
+        **probe(model, VectorCache(home, encoder), prepared.words, prepared.surroundings),
+    }
+    manifest = replace(manifest, metrics=as_plain(metrics))
+    manifest.write(out)
+    (out / CARD).write_text(render_card(manifest), encoding="utf-8")
+    return Trained(out, manifest)
+
+
+def _code_version() -> str:
+    try:
+        return version("riverlight")
+    except PackageNotFoundError:
+        return "unreleased"
