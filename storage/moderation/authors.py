@@ -1,8 +1,9 @@
 """Authors: what is counted of each, their profile, and their strikes (decisions that enforced and still stand)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 
 import msgspec
@@ -71,7 +72,13 @@ class Counts:
 
     def __sub__(self, other: "Counts") -> "Counts":
         """Return the difference; never below zero (an erased author who returns has lost what was counted)."""
-        return Counts(*(max(mine - theirs, 0) for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return Counts(
+            posts=max(self.posts - other.posts, 0),
+            words=max(self.words - other.words, 0),
+            profane_words=max(self.profane_words - other.profane_words, 0),
+            reports=max(self.reports - other.reports, 0),
+            followers=max(self.followers - other.followers, 0),
+        )
 
 
 class AuthorRow(Base):
@@ -144,16 +151,19 @@ def count(connection: Connection, tallies: Mapping[str, Tally]) -> None:
     ]
     if not rows:
         return
-    insert = upsert(connection.dialect.name, AuthorRow)
+    connection.execute(_counting(connection.dialect.name), rows)
+
+
+@cache  # to put the statement together takes longer than to run it
+def _counting(dialect: str) -> Any:
+    insert = upsert(dialect, AuthorRow)
     new = insert.excluded
     counters = {name: getattr(AuthorRow, name) + new[name] for name in ("posts", "words", "profane_words", "reports")}
-    earlier = func.min if connection.dialect.name == "sqlite" else func.least
+    earlier = func.min if dialect == "sqlite" else func.least
     first = earlier(
         func.coalesce(AuthorRow.first_seen, new.first_seen), func.coalesce(new.first_seen, AuthorRow.first_seen)
     )
-    connection.execute(
-        insert.on_conflict_do_update(index_elements=["author_id"], set_={**counters, "first_seen": first}), rows
-    )
+    return insert.on_conflict_do_update(index_elements=["author_id"], set_={**counters, "first_seen": first})
 
 
 def count_reports(connection: Connection, reports: Mapping[str, int]) -> None:
@@ -233,6 +243,11 @@ def unstrike(connection: Connection, post_ids: Sequence[str]) -> None:
     """Take the strikes of posts away."""
     for some in chunks(post_ids):
         connection.execute(delete(StrikeRow).where(StrikeRow.post_id.in_(some)))
+
+
+def is_known(connection: Connection, author_id: str) -> bool:
+    """Tell whether anything is kept of somebody."""
+    return connection.scalar(select(AuthorRow.author_id).where(AuthorRow.author_id == author_id)) is not None
 
 
 def erase(connection: Connection, author_id: str, pseudonym: str) -> None:

@@ -12,12 +12,22 @@ from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import BigInteger, Connection, Index, LargeBinary, insert, select
+from sqlalchemy import BigInteger, Connection, Index, LargeBinary, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.entries import Version
 from core.errors import Conflict
-from core.moderation import Action, ActorKind, Decision, Evidence, HarmClass, decode_decision, encode_moderation
+from core.moderation import (
+    Action,
+    ActorKind,
+    AuthorFacts,
+    Decision,
+    Evidence,
+    HarmClass,
+    ReactionFacts,
+    decode_decision,
+    encode_moderation,
+)
 from storage.catalogue.base import Base, UtcDateTime, chunks, clean
 
 
@@ -38,6 +48,17 @@ class Words(Struct, frozen=True, gc=False):
     note: str = ""
 
 
+class Told(Struct, frozen=True, array_like=True, gc=False):
+    """What a decision was made of beside its scores: what was known of the author and of reactions at that time."""
+
+    author: AuthorFacts | None = None
+    reactions: ReactionFacts | None = None
+    phashes: dict[str, list[str]] = {}  # media id -> perceptual hashes of the image or of the frames
+
+
+NOT_TOLD = Told()
+
+
 class Scanned(Struct, frozen=True, array_like=True, gc=False):
     """What a backtest needs of a decision beside its columns, quick to read."""
 
@@ -45,6 +66,7 @@ class Scanned(Struct, frozen=True, array_like=True, gc=False):
     signals: dict[str, float]
     rules: list[str]
     missing: list[str]
+    told: Told = NOT_TOLD
 
 
 @dataclass(frozen=True)
@@ -114,13 +136,14 @@ class Parts:
     of: Version
     body: bytes
     words: bytes
+    told: Told = NOT_TOLD
 
     @classmethod
-    def of_decision(cls, decision: Decision, of: Version) -> "Parts":
+    def of_decision(cls, decision: Decision, of: Version, told: Told = NOT_TOLD) -> "Parts":
         """Cut a decision about version `of` of its post into what stays and what is personal."""
         body = msgspec.structs.replace(decision, author_id="", evidence=[], note="")
         words = Words(decision.author_id, decision.evidence, decision.note)
-        return cls(decision, of, encode_moderation(body), _JSON.encode(words))
+        return cls(decision, of, encode_moderation(body), _JSON.encode(words), told)
 
     def digests(self) -> dict[str, str]:
         return {"body": digest(self.body), "words": digest(self.words)}
@@ -192,6 +215,31 @@ def read(connection: Connection, decision_ids: Sequence[str]) -> dict[str, Decis
     return found
 
 
+def ids_of_author(connection: Connection, author_id: str) -> list[str]:
+    """Return the ids of all decisions about an author's posts."""
+    return list(connection.scalars(select(DecisionRow.decision_id).where(DecisionRow.author_id == author_id)))
+
+
+def erase(connection: Connection, decision_ids: Sequence[str], pseudonym: str, erased_by: int) -> None:
+    """Replace the personal part of decisions. `erased_by` is the audit entry that says so."""
+    wanted = DecisionRow.decision_id.in_(decision_ids)
+    for row in connection.execute(select(DecisionRow.decision_id, DecisionRow.scan).where(wanted)).all():
+        scan = SCANNED.decode(row.scan)
+        values = {
+            "author_id": pseudonym,
+            "words": _JSON.encode(Words(pseudonym)),
+            "scan": _PACK.encode(msgspec.structs.replace(scan, told=NOT_TOLD)),
+            "erased_by": erased_by,
+        }
+        connection.execute(update(DecisionRow).where(DecisionRow.decision_id == row.decision_id).values(**values))
+
+
+def told(connection: Connection, decision_id: str) -> Told:
+    """Return what a decision was made of beside its scores."""
+    scan = connection.scalar(select(DecisionRow.scan).where(DecisionRow.decision_id == decision_id))
+    return NOT_TOLD if scan is None else SCANNED.decode(scan).told
+
+
 def history(connection: Connection, post_id: str) -> list[Decision]:
     """Return every decision about a post, oldest first."""
     rows = connection.execute(
@@ -212,7 +260,8 @@ def joined(row: Any) -> Decision:
 
 def _row(parts: Parts) -> dict[str, Any]:
     decision = parts.decision
-    scan = Scanned(decision.scores, decision.signals, [reason.rule for reason in decision.reasons], decision.missing)
+    rules = [reason.rule for reason in decision.reasons]
+    scan = Scanned(decision.scores, decision.signals, rules, decision.missing, parts.told)
     return {
         "decision_id": decision.decision_id,
         "post_id": decision.post_id,

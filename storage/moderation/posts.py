@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, cast
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Connection, Index, Row, bindparam, select, update
@@ -21,7 +22,7 @@ class StoredPost:
 
     `words` and `profane_words` count the words of its text; they make up its author's rate of profane words, also when
     the post is gone. `posted_at` is kept from the first version. `decision_id` (the decision in force) and the label (a
-    person's last word) are the store's: what a caller puts there is not written.
+    person's word on this version) are the store's: what a caller puts there is not recorded.
     """
 
     post_id: str
@@ -70,7 +71,6 @@ class PostRow(Base):
     label_harm: Mapped[str | None]
 
 
-_STORES_OWN = ("decision_id", "label", "label_harm")
 _FORGOTTEN: Mapping[str, Any] = {
     "text": "",
     "media_ids": [],
@@ -99,14 +99,7 @@ def read_of_author(connection: Connection, author_id: str, limit: int | None) ->
 def write(connection: Connection, posts: Sequence[StoredPost]) -> None:
     """Write posts over what is there: the caller holds the lock and has compared versions."""
     if posts:
-        statement = upsert(connection.dialect.name, PostRow)
-        columns = [column.name for column in PostRow.__table__.columns]
-        kept = ("post_id", *_STORES_OWN)
-        statement = statement.on_conflict_do_update(
-            index_elements=["post_id"],
-            set_={name: statement.excluded[name] for name in columns if name not in kept},
-        )
-        connection.execute(statement, [_row(post) for post in posts])
+        connection.execute(_writing(connection.dialect.name), [_row(post) for post in posts])
 
 
 def put_in_force(connection: Connection, decisions: Mapping[str, str]) -> None:
@@ -120,6 +113,15 @@ def put_in_force(connection: Connection, decisions: Mapping[str, str]) -> None:
 def put_label(connection: Connection, post_id: str, label: Action, harm: HarmClass | None) -> None:
     """Remember what a person said of a post."""
     connection.execute(update(PostRow).where(PostRow.post_id == post_id).values(label=label, label_harm=harm))
+
+
+@cache  # to put the statement together takes longer than to write a post
+def _writing(dialect: str) -> Any:
+    insert = upsert(dialect, PostRow)
+    columns = [column.name for column in PostRow.__table__.columns if column.name != "post_id"]
+    return insert.on_conflict_do_update(
+        index_elements=["post_id"], set_={name: insert.excluded[name] for name in columns}
+    )
 
 
 def _row(post: StoredPost) -> dict[str, Any]:
@@ -139,7 +141,9 @@ def _row(post: StoredPost) -> dict[str, Any]:
         "event_id": post.event_id,
         "words": post.words,
         "profane_words": post.profane_words,
-        **dict.fromkeys(_STORES_OWN),
+        "decision_id": post.decision_id,
+        "label": post.label,
+        "label_harm": post.label_harm,
     }
     return {**row, **_FORGOTTEN} if post.state == "deleted" else row
 

@@ -133,6 +133,11 @@ def forget_comments(connection: Connection, post_ids: Iterable[str]) -> None:
         connection.execute(delete(CommentRow).where(CommentRow.post_id.in_(some)))
 
 
+def is_known(connection: Connection, user_id: str) -> bool:
+    """Tell whether a comment of somebody is kept."""
+    return connection.scalar(select(CommentRow.event_id).where(CommentRow.user_id == user_id).limit(1)) is not None
+
+
 def erase(connection: Connection, user_id: str) -> None:
     """Drop what a user commented."""
     connection.execute(delete(CommentRow).where(CommentRow.user_id == user_id))

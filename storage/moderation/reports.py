@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import JSON, Connection, Row, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.moderation import HarmClass
@@ -19,6 +19,7 @@ ReportOutcome = Literal["upheld", "rejected"]
 class Report:
     """One person's report of a post. `harm` None: none of the classes was named.
 
+    `shared` holds what ties accounts together (hashes of an address prefix, a device), for weighing campaigns.
     `outcome` is the store's: whether the person who last decided about the post restricted it.
     """
 
@@ -28,6 +29,7 @@ class Report:
     reported_at: datetime
     event_id: str = ""
     note: str = ""
+    shared: tuple[str, ...] = ()
     outcome: ReportOutcome | None = None
 
 
@@ -51,6 +53,7 @@ class ReportRow(Base):
     reported_at: Mapped[datetime] = mapped_column(UtcDateTime)
     event_id: Mapped[str]
     note: Mapped[str]
+    shared: Mapped[list[str]] = mapped_column(JSON)
     outcome: Mapped[str | None]
 
 
@@ -72,6 +75,7 @@ def add(connection: Connection, reports: Sequence[Report]) -> list[Report]:
                     "reported_at": one.reported_at,
                     "event_id": one.event_id,
                     "note": clean(one.note)[:NOTE_LENGTH],
+                    "shared": [clean(tie) for tie in one.shared],
                     "outcome": None,
                 }
                 for _, one in sorted(rows.items())
@@ -127,10 +131,16 @@ def settle(connection: Connection, post_id: str, outcome: ReportOutcome) -> None
     connection.execute(update(ReportRow).where(ReportRow.post_id == post_id).values(outcome=outcome))
 
 
+def is_known(connection: Connection, reporter_id: str) -> bool:
+    """Tell whether somebody has reported anything."""
+    statement = select(ReportRow.post_id).where(ReportRow.reporter_id == reporter_id).limit(1)
+    return connection.scalar(statement) is not None
+
+
 def erase(connection: Connection, reporter_id: str, pseudonym: str) -> None:
     """Let a reporter's reports stand under a pseudonym, without their words."""
     statement = update(ReportRow).where(ReportRow.reporter_id == reporter_id)
-    connection.execute(statement.values(reporter_id=pseudonym, note=""))
+    connection.execute(statement.values(reporter_id=pseudonym, note="", shared=[]))
 
 
 def _report(row: Row) -> Report:
@@ -141,5 +151,6 @@ def _report(row: Row) -> Report:
         reported_at=row.reported_at,
         event_id=row.event_id,
         note=row.note,
+        shared=tuple(row.shared),
         outcome=cast(ReportOutcome | None, row.outcome),
     )

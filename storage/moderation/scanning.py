@@ -7,7 +7,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, func, select, tuple_
 
 from core.moderation import Action, ActorKind, HarmClass
-from storage.moderation.decisions import SCANNED, DecisionRow
+from storage.moderation.decisions import SCANNED, DecisionRow, Told
 from storage.moderation.posts import PostRow
 from storage.moderation.reactions import ReactionRow
 from storage.moderation.reports import ReportRow
@@ -17,8 +17,9 @@ from storage.moderation.reports import ReportRow
 class ScannedPost:
     """A post with the decision in force: scores and signals it was made of, and what became of the post since.
 
-    `rules` names the rules of the decision's reasons, `missing` what could not be looked at. `label` is what a person
-    last said (`allow`: harmless), None when nobody looked.
+    `rules` names the rules of the decision's reasons, `missing` what could not be looked at, `told` what was known of
+    the author and of reactions when it was made. The counts are those of now; reports are not weighted. `label` is what
+    a person last said (`allow`: harmless), None when nobody looked.
     """
 
     post_id: str
@@ -33,11 +34,19 @@ class ScannedPost:
     policy_version: str
     model_version: str
     decided_at: datetime
+    text: str
+    links: list[str]
+    media: int
+    device: str | None
     scores: dict[HarmClass, float | None]
     signals: dict[str, float]
     rules: list[str]
     missing: list[str]
+    told: Told
     impressions: int
+    likes: int
+    shares: int
+    comments: int
     reports: int
     label: Action | None
     label_harm: HarmClass | None
@@ -69,7 +78,14 @@ _COLUMNS: tuple[Any, ...] = (
     DecisionRow.model_version,
     DecisionRow.decided_at,
     DecisionRow.scan,
+    PostRow.text,
+    PostRow.links,
+    PostRow.media_ids,
+    PostRow.device,
     func.coalesce(ReactionRow.impressions, 0),
+    func.coalesce(ReactionRow.likes, 0),
+    func.coalesce(ReactionRow.shares, 0),
+    func.coalesce(ReactionRow.comments, 0),
     _REPORTS,
     PostRow.label,
     PostRow.label_harm,
@@ -111,12 +127,20 @@ def _scanned(row: Any) -> ScannedPost:
         row[9],
         row[10],
         row[11],
+        row[13],
+        row[14],
+        len(row[15]),
+        row[16],
         of.scores,
         of.signals,
         of.rules,
         of.missing,
-        row[13],
-        row[14],
-        cast(Action | None, row[15]),
-        cast(HarmClass | None, row[16]),
+        of.told,
+        row[17],
+        row[18],
+        row[19],
+        row[20],
+        row[21],
+        cast(Action | None, row[22]),
+        cast(HarmClass | None, row[23]),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import JSON, CheckConstraint, Connection, Row, insert, select, update
+from sqlalchemy import JSON, CheckConstraint, Connection, Row, Select, func, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.errors import Conflict, NotFound
@@ -104,16 +104,21 @@ def count_decisions(connection: Connection, made: Sequence[Decision]) -> None:
         change(connection, sweep_id, decisions=SweepRow.decisions + number)
 
 
-def standing(connection: Connection, sweep_id: str, after: str, limit: int) -> list[str]:
-    """Return ids of a sweep's decisions that are in force, in the order of the ids, those behind `after`."""
-    statement = (
-        select(DecisionRow.decision_id)
-        .join(PostRow, PostRow.decision_id == DecisionRow.decision_id)
-        .where(DecisionRow.actor_id == sweep_id, DecisionRow.actor == "sweep", DecisionRow.decision_id > after)
-        .order_by(DecisionRow.decision_id)
-        .limit(limit)
+def standing(connection: Connection, sweep_id: str, limit: int) -> list[str]:
+    """Return ids of a sweep's decisions that are in force for posts that are not deleted."""
+    statement = _standing(select(DecisionRow.decision_id), sweep_id)
+    return list(connection.scalars(statement.order_by(DecisionRow.decision_id).limit(limit)))
+
+
+def count_standing(connection: Connection, sweep_id: str) -> int:
+    """Return how many there are of these."""
+    return connection.scalar(_standing(select(func.count()).select_from(DecisionRow), sweep_id)) or 0
+
+
+def _standing(statement: Select[Any], sweep_id: str) -> Select[Any]:
+    return statement.join(PostRow, PostRow.decision_id == DecisionRow.decision_id).where(
+        DecisionRow.actor_id == sweep_id, DecisionRow.actor == "sweep", PostRow.state == "active"
     )
-    return list(connection.scalars(statement))
 
 
 def _sweep(row: Row[Any]) -> Sweep:

@@ -133,6 +133,7 @@ def upgrade() -> None:
         sa.Column("reported_at", TIME, nullable=False),
         sa.Column("event_id", sa.String, nullable=False),
         sa.Column("note", sa.String, nullable=False),
+        sa.Column("shared", sa.JSON, nullable=False),
         sa.Column("outcome", sa.String),
         sa.PrimaryKeyConstraint("post_id", "reporter_id", "harm", name="pk_reports"),
     )
