@@ -10,6 +10,7 @@ import msgspec
 from core import topics
 from core.entries import IndexEntry
 from core.events import MAX_FRAME_EVENTS, STREAM_EVENTS
+from core.moderation import Decision, Label, Verdict
 from core.settings import BrokerSettings, Settings
 from core.topics import Topic
 from monitoring.recorder import Recorder
@@ -60,9 +61,11 @@ def asyncapi() -> str:
     """The topics as AsyncAPI 3.0: what is in each, who writes it, who reads it."""
     unions = dict(STREAM_EVENTS)
     refs, definitions = msgspec.json.schema_components(
-        [*unions.values(), IndexEntry], ref_template="#/components/schemas/{name}"
+        [*unions.values(), IndexEntry, Decision, Verdict, Label], ref_template="#/components/schemas/{name}"
     )
-    payloads = _without_discriminators(dict(zip([*unions, "index-entry"], refs, strict=True)))
+    payloads = _without_discriminators(
+        dict(zip([*unions, "index-entry", "decision", "verdict", "label"], refs, strict=True))
+    )
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
         "info": {
@@ -83,6 +86,7 @@ def asyncapi() -> str:
     for topic in topics.SOURCES:
         _add_source(document, topic, payloads[str(topic.stream)])
     _add_entries(document, topics.INDEX_ENTRIES, payloads["index-entry"])
+    _add_moderation(document, payloads)
     for source in topics.SOURCES:
         _add_dead_letters(document, topics.BY_NAME[source.dlq])
     return _text(document)
@@ -109,6 +113,18 @@ def _add_entries(document: dict[str, Any], topic: Topic, payload: dict[str, Any]
     }
     _add_channel(document, topic, {"index-entry": message})
     _add_operation(document, "index-upload", "send", topic, "The agent index-upload writes; every gateway follows.")
+
+
+def _add_moderation(document: dict[str, Any], payloads: dict[str, Any]) -> None:
+    told = "By the catalogue's outbox: the agents moderate-posts and post-reactions, and people's reviews."
+    for topic, name in ((topics.DECISIONS, "decision"), (topics.VERDICTS, "verdict"), (topics.LABELS, "label")):
+        compacted = topic.cleanup == "compact"
+        payload = {"oneOf": [payloads[name], {"type": "null"}]} if compacted else payloads[name]
+        message = {"title": topic.holds, "contentType": "application/json", "payload": payload}
+        if compacted:
+            message["headers"] = _headers("riverlight-version")
+        _add_channel(document, topic, {name: message})
+        _add_operation(document, f"publish-{name}", "send", topic, told)
 
 
 def _add_dead_letters(document: dict[str, Any], topic: Topic) -> None:

@@ -185,6 +185,7 @@ def compose_prometheus() -> str:
     targets = {
         "gateway": "serve:9111",
         "image-encoder": "serve:9112",
+        "moderator": "serve:9113",
         **{name: f"{name}:9101" for name in ("worker-content", "worker-behaviour", "canary")},
     }
     return prometheus_config.render(targets, [Path("/etc/riverlight/rules/rules.json")], 5.0)

@@ -20,7 +20,7 @@ from core.settings import Settings
 _log = structlog.get_logger(__name__)
 
 ROLES: Mapping[str, tuple[Role, ...]] = {
-    "worker-content": (Role.service,),  # asks the image encoder
+    "worker-content": (Role.service,),  # asks the image encoder and the moderator
     "canary": (Role.producer, Role.reader),
     "prometheus": (Role.service,),  # reads metrics
 }

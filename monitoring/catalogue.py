@@ -51,7 +51,7 @@ Metric = Counter | Gauge | Histogram
 FRESHNESS = Histogram(
     "riverlight_freshness_seconds",
     "From an event happening to its effect being served, measured where the effect is applied. "
-    "effect: searchable, gone, feature.",
+    "effect: searchable, gone, demoted, feature.",
     FRESHNESS_SECONDS,
     labels=("system", "effect"),
     owner="serving",
@@ -210,7 +210,7 @@ SEARCH_REMOVED = Counter(
 )
 INDEX_ITEMS = Gauge(
     "riverlight_index_items",
-    "Items in the live index. state: active, hidden.",
+    "Items in the live index. state: active, hidden; of restrictions: enforced, demoted.",
     labels=("index", "state"),
     owner="serving",
 )

@@ -1,4 +1,4 @@
-"""Builds and runs the serving side: the image encoder and the gateway on Ray Serve.
+"""Builds and runs the serving side: the gateway, the image encoder and the moderator on Ray Serve.
 
 `build_app` describes, `run` runs. Ray is imported only where it is used, after the environment that it reads is set.
 """
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-GATEWAY, ENCODER = "gateway", "image-encoder"
-ROUTES = {GATEWAY: "/", ENCODER: "/models/image-encoder"}
+GATEWAY, ENCODER, MODERATOR = "gateway", "image-encoder", "moderator"
+ROUTES = {GATEWAY: "/", ENCODER: "/models/image-encoder", MODERATOR: "/models/moderator"}
 
 _GATEWAY_BYTES = 600 * 1024**2
 _ENCODER_BYTES = 1200 * 1024**2
+_MODERATOR_BYTES = 600 * 1024**2
 _HEALTHY_WITHIN_S = 240.0
 _RETRY_AFTER_S = 1.0
 
@@ -46,6 +47,7 @@ def build_app(settings: Settings, node_resources: Mapping[str, str] | None = Non
 
     from serving.encoder import ImageEncoderService
     from serving.gateway.replica import Gateway
+    from serving.moderator import ModeratorService
 
     serving = settings.serving
     resources = {name: {resource: 1.0} for name, resource in (node_resources or {}).items()}
@@ -68,7 +70,21 @@ def build_app(settings: Settings, node_resources: Mapping[str, str] | None = Non
         ray_actor_options={"num_cpus": 0.5, "memory": _GATEWAY_BYTES, "resources": resources.get(GATEWAY, {})},
         **_gateway_limits(serving),
     )
-    return {ENCODER: encoder.bind(settings), GATEWAY: gateway.bind(settings, ENCODER)}
+    applications = {ENCODER: encoder.bind(settings), GATEWAY: gateway.bind(settings, ENCODER)}
+    if settings.moderation.enabled:
+        moderator: Any = serve.deployment(
+            ModeratorService,
+            name=MODERATOR,
+            num_replicas=serving.moderator_replicas,
+            ray_actor_options={
+                "num_cpus": 0.5,
+                "memory": _MODERATOR_BYTES,
+                "resources": resources.get(MODERATOR, {}),
+            },
+            **_limits(serving),
+        )
+        applications[MODERATOR] = moderator.bind(settings, ENCODER)
+    return applications
 
 
 def run(settings: Settings) -> None:
@@ -152,7 +168,7 @@ def _start_ray(settings: Settings) -> None:
 
 
 def _deploy(settings: Settings) -> None:
-    """Deploy both applications at once: the encoder loads torch while the gateway loads the rest."""
+    """Deploy the applications at once: the encoder loads torch while the gateway loads the rest."""
     from ray.serve.api import RunTarget, run_many
 
     applications = build_app(settings)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ConfigurationError
 from core.settings import load_settings
-from serving.app import ENCODER, GATEWAY, build_app
+from serving.app import ENCODER, GATEWAY, MODERATOR, build_app
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 def image_encoder(args: dict[str, str]) -> "Application":
     """Return the image encoder. Raises ConfigurationError."""
     return _application(ENCODER, args)
+
+
+def moderator(args: dict[str, str]) -> "Application":
+    """Return the moderator, which finds the image encoder by its application's name. Raises ConfigurationError."""
+    return _application(MODERATOR, args)
 
 
 def gateway(args: dict[str, str]) -> "Application":
@@ -39,4 +44,7 @@ def _application(name: str, args: dict[str, str]) -> "Application":
             f"application {name}: unknown args {', '.join(sorted(unknown))}; there is node_resource"
         )
     node_resources = {name: args["node_resource"]} if args else {}
-    return build_app(settings, node_resources)[name]
+    applications = build_app(settings, node_resources)
+    if name not in applications:
+        raise ConfigurationError(f"application {name} is not served: moderation.enabled is false")
+    return applications[name]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from features.engine import FeatureEngine
     from storage.catalogue import Catalogue
     from streams.agent import Pump
+    from streams.moderation.opening import ModerationParts
 
 
 @dataclass
@@ -32,6 +33,7 @@ class StreamDeps:
     embeddings: EmbeddingService | None = None
     features: "FeatureEngine | None" = None
     archive: "ArchiveWriter | None" = None
+    moderation: "ModerationParts | None" = None
     exit_process: Callable[[int], Any] = os._exit
     epochs: dict[str, str] = field(default_factory=dict)  # topic -> its incarnation when the worker started
     background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)  # run beside the agents

@@ -38,6 +38,7 @@ START_TIMEOUT_S = 30.0
 DRAIN_S = 5.0  # for the batch in hand at a stop
 STOP_S = 4.0  # for everything after it
 TICK_STALE_S = 5.0
+MODERATION = frozenset({"moderate-posts", "post-reactions", "author-profiles"})
 
 _log = structlog.get_logger("streams.worker")
 
@@ -118,7 +119,7 @@ class Worker:
         deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version(), tracer=tracer)
         for topic in topics.SOURCES:
             deps.epochs[topic.name] = await asyncio.to_thread(topic_epoch, bootstrap, topic.name)
-        if {"index-upload", "recommendation-outcomes"} & set(self._agents):
+        if {"index-upload", "recommendation-outcomes", *MODERATION} & set(self._agents):
             from storage.catalogue import Catalogue
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
@@ -133,10 +134,24 @@ class Worker:
             )
             stack.push_async_callback(embeddings.aclose)
             deps.embeddings = embeddings
-            deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)
             deps.background.append(
                 Housekeeping(catalogue, self.recorder, clock, settings.catalogue, settings.features).run
             )
+        if {"index-upload", *MODERATION} & set(self._agents):
+            deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)
+        if MODERATION & set(self._agents):
+            from models.moderation_service import HttpModerator
+            from streams.moderation.opening import open_moderation
+
+            ours = credentials(settings, clock, subject=f"worker-{self.name}", roles=(Role.service,))
+            moderator = HttpModerator(
+                settings.api_url, credentials=lambda: {**ours(), **trace_headers(), **tracer.headers()}
+            )
+            stack.push_async_callback(moderator.aclose)
+            deps.moderation = await asyncio.to_thread(
+                open_moderation, catalogue, moderator, settings.moderation, self.recorder, clock
+            )
+            deps.background.append(deps.moderation.keep_up)
         if "interactions" in self._agents:
             from features.engine import FeatureEngine
 

@@ -14,6 +14,7 @@ class ServingSettings(Section):
     object_store_mb: int = Field(150, ge=80, description="Ray's shared-memory object store.")
     gateway_replicas: int = Field(1, ge=1, description="Replicas of the gateway.")
     encoder_replicas: int = Field(1, ge=1, description="Replicas of the image encoder.")
+    moderator_replicas: int = Field(1, ge=1, description="Replicas of the moderator, which scores posts for harm.")
     encoder_gpus: float = Field(0.0, ge=0, description="GPU fraction of an encoder replica.")
     max_ongoing_requests: int = Field(16, ge=1, description="Requests a replica works on at once.")
     max_queued_requests: int = Field(64, ge=1, description="Requests waiting; more are answered with 429.")
@@ -32,8 +33,8 @@ class MonitoringSettings(Section):
 
     host: str = Field(
         "127.0.0.1",
-        description="Address of the ports that show `/metrics` without asking who looks: workers, canary, and the two "
-        "below. Where it is not loopback, keep others away from these ports.",
+        description="Address of the ports that show `/metrics` without asking who looks: workers, canary, and the "
+        "replicas' below. Where it is not loopback, keep others away from these ports.",
     )
     gateway_metrics_port: int = Field(
         0,
@@ -43,6 +44,9 @@ class MonitoringSettings(Section):
     )
     encoder_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of an image-encoder replica's metrics; 0: only beside its API."
+    )
+    moderator_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a moderator replica's metrics; 0: only beside its API."
     )
     prometheus: bool = Field(True, description="Start Prometheus where it is installed.")
     prometheus_port: int = Field(9090, ge=0, le=65535, description="Port of that Prometheus.")

@@ -18,11 +18,13 @@ from infra.service_tokens import ServiceTokens
 from infra.supervisor.checks import broker_ready, http_ready
 from infra.supervisor.spec import ProcessSpec, Progress
 from models.embedding_service import ENCODER_PREFIX
+from models.moderation_service import MODERATOR_PREFIX
 from storage.catalogue import Catalogue
 from storage.log.admin import apply_topics
 
 LOOPBACK = "127.0.0.1"
 CONTENT_AGENTS = ("index-upload", "recommendation-outcomes")
+MODERATION_AGENTS = ("moderate-posts", "post-reactions", "author-profiles")  # in the content worker, too
 BEHAVIOUR_AGENTS = ("interactions", "archive")
 EXTERNAL_BROKER_TIMEOUT_S = 15.0
 
@@ -110,7 +112,8 @@ def _specs(
     # log. The behaviour worker imports Feast, which would take the processor from the models: search comes first.
     content_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
     content_environment = environment | tokens.environment("worker-content")
-    content = _worker(settings, content_environment, "content", CONTENT_AGENTS, ports.content, content_after)
+    content_agents = CONTENT_AGENTS + (MODERATION_AGENTS if settings.moderation.enabled else ())
+    content = _worker(settings, content_environment, "content", content_agents, ports.content, content_after)
     behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, ("serve",))
     specs += [serve, content, behaviour]
     if settings.monitoring.canary:
@@ -134,7 +137,7 @@ def _specs(
                 prepare=lambda _: prometheus.prepare(
                     _targets(settings, ports),
                     settings.monitoring.scrape_interval_s,
-                    tokens.files("prometheus", for_jobs=("gateway", "image-encoder")),
+                    tokens.files("prometheus", for_jobs=("gateway", "image-encoder", "moderator")),
                 ),
                 ready=http_ready(LOOPBACK, ports.prometheus, "/-/ready"),
                 required=False,
@@ -200,6 +203,7 @@ def _targets(settings: Settings, ports: _Ports) -> dict[str, str]:
     targets = {
         "gateway": http,
         "image-encoder": http + ENCODER_PREFIX + "/metrics",
+        **({"moderator": http + MODERATOR_PREFIX + "/metrics"} if settings.moderation.enabled else {}),
         "worker-content": f"{LOOPBACK}:{ports.content}",
         "worker-behaviour": f"{LOOPBACK}:{ports.behaviour}",
     }

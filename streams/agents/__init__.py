@@ -6,7 +6,15 @@ import faust
 from faust.types import AgentT
 
 from core.errors import ConfigurationError
-from streams.agents import archive, index_upload, interactions, recommendation_outcomes
+from streams.agents import (
+    archive,
+    author_profiles,
+    index_upload,
+    interactions,
+    moderate_posts,
+    post_reactions,
+    recommendation_outcomes,
+)
 from streams.dependencies import StreamDeps
 
 REGISTER: dict[str, Callable[[faust.App, StreamDeps], AgentT]] = {
@@ -14,6 +22,9 @@ REGISTER: dict[str, Callable[[faust.App, StreamDeps], AgentT]] = {
     interactions.NAME: interactions.register,
     archive.NAME: archive.register,
     recommendation_outcomes.NAME: recommendation_outcomes.register,
+    moderate_posts.NAME: moderate_posts.register,
+    post_reactions.NAME: post_reactions.register,
+    author_profiles.NAME: author_profiles.register,
 }
 
 NAMES: tuple[str, ...] = tuple(REGISTER)

@@ -195,7 +195,7 @@ def test_prometheus_asks_every_process_where_it_shows_its_metrics() -> None:
     asked = {target for job in config["scrape_configs"] for one in job["static_configs"] for target in one["targets"]}
     shown = {
         f"serve:{SERVICES['serve']['environment'][f'RIVERLIGHT_MONITORING__{one}_METRICS_PORT']}"
-        for one in ("GATEWAY", "ENCODER")
+        for one in ("GATEWAY", "ENCODER", "MODERATOR")
     }
     for name, service in OURS.items():
         if "--metrics-port" in service["command"]:

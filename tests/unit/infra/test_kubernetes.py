@@ -206,7 +206,12 @@ def test_serve_is_told_of_applications_that_there_are(objects: Objects) -> None:
 
 
 def test_there_is_room_for_every_replica(objects: Objects, settings: Settings) -> None:
-    wanted = {"gateway": settings.serving.gateway_replicas, "encoder": settings.serving.encoder_replicas}
+    serving = settings.serving
+    wanted = {
+        "gateway": serving.gateway_replicas,
+        "encoder": serving.encoder_replicas,
+        "moderator": serving.moderator_replicas,
+    }
     for name, replicas in wanted.items():
         group = ray_groups(objects)[name]
         per_pod = json.loads(json.loads(group["rayStartParams"]["resources"]))[name]
@@ -222,6 +227,7 @@ def test_metrics_are_shown_where_the_monitor_looks(objects: Objects, settings: S
     ports = {
         "gateway": settings.monitoring.gateway_metrics_port,
         "encoder": settings.monitoring.encoder_metrics_port,
+        "moderator": settings.monitoring.moderator_metrics_port,
         "worker-content": 9101, "worker-behaviour": 9101, "canary": 9101,
     }  # fmt: skip
     selector = the(objects, "PodMonitor", "riverlight")["spec"]["selector"]["matchExpressions"][0]

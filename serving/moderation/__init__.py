@@ -1,0 +1,1 @@
+"""Scoring of posts for harm: what the `moderator` deployment runs."""

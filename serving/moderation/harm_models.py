@@ -1,0 +1,132 @@
+"""The harm models that score now: the one that decides, and a challenger that is only compared.
+
+A thread looks at the registry; a version is loaded and checked before it takes over. One that cannot be loaded changes
+nothing: it is counted and logged, and tried again when the alias moves or a minute has passed.
+"""
+
+import math
+import threading
+from dataclasses import dataclass
+
+import structlog
+
+from core.clock import Clock
+from core.errors import ConfigurationError, IntegrityError, InvalidInput, RiverlightError
+from core.settings import ModerationSettings
+from models.moderation.score import HarmModel
+from models.registry.store import ModelRegistry
+from monitoring.catalogue import MODEL_LOADS
+from monitoring.recorder import Recorder
+
+SYSTEM, CHALLENGER = "moderation", "moderation_challenger"
+_TRY_AGAIN_S = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Followed:
+    """One reference of the registry, and what it led to."""
+
+    reference: str
+    system: str
+    text_encoder: str
+    model: HarmModel | None = None
+    refused: tuple[str, float] | None = None  # the label of a version, and when
+
+    def look(self, registry: ModelRegistry, now_s: float) -> str:
+        """Load what the reference means now; return what came of it, empty where nothing is new."""
+        version = registry.resolve(self.reference)
+        label = version.label
+        if self.model is not None and self.model.version == label:
+            return ""
+        if self.refused is not None and self.refused[0] == label and now_s - self.refused[1] < _TRY_AGAIN_S:
+            return ""
+        try:
+            model = HarmModel.load(version.folder)
+            if model.text_encoder != self.text_encoder:
+                raise IntegrityError(
+                    f"{label} was trained with text encoder {model.text_encoder}, this system has {self.text_encoder}: "
+                    "its vectors mean something else. Train it again (riverlight train moderation), or set the encoder"
+                )
+        except RiverlightError:
+            self.refused = (label, now_s)
+            raise
+        self.model, self.refused = model, None
+        return label
+
+
+class HarmModels:
+    """Follows `moderation.model` and `moderation.challenger`. `look` does the work; `start` has a thread do it."""
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        settings: ModerationSettings,
+        recorder: Recorder,
+        clock: Clock,
+        *,
+        text_encoder: str,
+    ) -> None:
+        """`text_encoder` is the version of the encoder whose vectors the models will be given."""
+        self._registry = registry
+        self._recorder = recorder
+        self._clock = clock
+        self._check_s = settings.model_check_s
+        self._champion = _Followed(settings.model, SYSTEM, text_encoder)
+        self._challenger = _Followed(settings.challenger, CHALLENGER, text_encoder) if settings.challenger else None
+        self._looked_s = -math.inf
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="moderation-models", daemon=True)
+
+    @property
+    def champion(self) -> HarmModel:
+        """The model that decides. Raises ConfigurationError where none could be loaded yet."""
+        model = self._champion.model
+        if model is None:
+            raise ConfigurationError(f"no model {self._champion.reference} could be loaded; the log says why")
+        return model
+
+    @property
+    def challenger(self) -> HarmModel | None:
+        """The model that is compared; None where there is none."""
+        return self._challenger.model if self._challenger is not None else None
+
+    def start(self) -> None:
+        """Begin to follow the registry."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following; what was loaded still scores."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def look(self) -> None:
+        """Look at the registry once, and load what is new."""
+        now_s = self._clock.monotonic()
+        for followed in (self._champion, self._challenger):
+            if followed is None:
+                continue
+            try:
+                loaded = followed.look(self._registry, now_s)
+            except InvalidInput as error:
+                self._complain(followed, "missing", error)
+            except RiverlightError as error:
+                self._complain(followed, "refused", error)
+            else:
+                if loaded:
+                    self._recorder.count(MODEL_LOADS, system=followed.system, outcome="loaded")
+                    _log.info("harm_model_loaded", system=followed.system, version=loaded)
+
+    def _complain(self, followed: _Followed, outcome: str, error: Exception) -> None:
+        self._recorder.count(MODEL_LOADS, system=followed.system, outcome=outcome)
+        _log.warning("harm_model_not_loaded", system=followed.system, reference=followed.reference, error=str(error))
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._check_s):
+            try:
+                self.look()
+            except Exception:  # dying here would keep an old model for ever while all looks well
+                _log.exception("harm_models_failed")
+                self._recorder.count(MODEL_LOADS, system=SYSTEM, outcome="failed")

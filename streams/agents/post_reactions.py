@@ -1,0 +1,225 @@
+"""post-reactions: what others do with posts, counted once each; and posts judged again because of it.
+
+Reports are kept whatever they are about: the post may come after them. Other reactions count for posts that are known.
+Reactions to anything else are other agents' business, as are events that are not valid.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import faust
+import structlog
+from faust.types import AgentT
+
+from core import topics
+from core.clock import Clock
+from core.errors import ConfigurationError, Unavailable
+from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share, decode_all
+from core.moderation import HARM_CLASSES, HarmClass, PostScores
+from core.ports import StoredRecord
+from core.settings import ModerationSettings, StreamSettings
+from monitoring import catalogue as metrics
+from monitoring.recorder import Recorder
+from storage.moderation import ModerationStore, ReactionDelta, StoredPost
+from storage.moderation import Report as PostReport
+from streams.agent import record_agent
+from streams.dependencies import StreamDeps
+from streams.envelope import Backoff
+from streams.moderation.judges import Asked, PostJudges
+from streams.moderation.rescoring import Rescoring, Waiting
+
+NAME = "post-reactions"
+_BATCH, _WITHIN_S = 5_000, 0.1
+_KNOWN = 200_000  # ids of posts and of what is none
+_UNKNOWN_FOR_S = 10.0  # how long an id that was no post is not asked about again
+_LOOK_FOR_FAILED_S = 30.0
+_FAILED_AT_ONCE = 200
+_COUNTED: dict[type, str] = {Impression: "impressions", Like: "likes", Share: "shares", Comment: "comments"}
+_NEEDED = (b".impression", b".like", b".share", b".comment", b".report", b".follow")
+
+_log = structlog.get_logger("streams.post_reactions")
+
+
+class PostReactions:
+    """The processor. What it applied before adds nothing: the store knows event ids."""
+
+    def __init__(
+        self, store: ModerationStore, rescoring: Rescoring, recorder: Recorder, settings: StreamSettings
+    ) -> None:
+        self.waiting_for = ""
+        self._store = store
+        self._rescoring = rescoring
+        self._recorder = recorder
+        self._settings = settings
+        self._posts: OrderedDict[str, float] = OrderedDict()  # id -> until when it is no post; inf: it is one
+
+    async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool]) -> None:
+        """Apply a batch; a catalogue that does not answer is waited for. Raises Abandoned."""
+        events = [event for record in records for event in _events(record)]
+        backoff = Backoff(self._settings.backoff_s)
+        while events:
+            try:
+                await self._apply(events)
+                break
+            except Unavailable as error:
+                self.waiting_for = f"{NAME}: {error}"
+                await backoff.pause(owned, error.retry_after_s)
+        self.waiting_for = ""
+
+    async def _apply(self, events: Sequence[InteractionEvent]) -> None:
+        reports = [event for event in events if isinstance(event, Report)]
+        if reports:
+            kept = await asyncio.to_thread(
+                self._store.add_reports,
+                [_report(event) for event in reports],
+                consumer=NAME,
+                event_ids=[event.id for event in reports],
+            )
+            for report in kept:
+                self._rescoring.add(report.post_id, {"reports": 1}, report.event_id, report.reported_at)
+        follows = {event.id: (str(event.data.item_id), 1) for event in events if isinstance(event, Follow)}
+        counted = [event for event in events if type(event) in _COUNTED]
+        posts = await self._posts_among({str(event.data.item_id) for event in counted})
+        counted = [event for event in counted if event.data.item_id in posts]
+        if counted or follows:
+            deltas = [_delta(event) for event in counted]
+            await asyncio.to_thread(self._store.add_reactions, NAME, deltas, followers=follows)
+            for event in counted:
+                name = _COUNTED[type(event)]
+                self._rescoring.add(str(event.data.item_id), {name: 1}, event.id, event.time)
+        self._recorder.count(metrics.EVENTS, len(reports) + len(follows) + len(counted), agent=NAME, outcome="applied")
+        self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
+
+    async def _posts_among(self, ids: set[str]) -> set[str]:
+        now = time.monotonic()
+        unsure = [one for one in ids if self._posts.get(one, 0.0) < now]
+        if unsure:
+            found = await asyncio.to_thread(self._store.posts, unsure)
+            for one in unsure:
+                self._posts[one] = float("inf") if one in found else now + _UNKNOWN_FOR_S
+                self._posts.move_to_end(one)
+            while len(self._posts) > _KNOWN:
+                self._posts.popitem(last=False)
+        return {one for one in ids if self._posts.get(one) == float("inf")}
+
+
+class Rescorer:
+    """Judges again what waits, `rescore_per_s` posts a second; in the background."""
+
+    def __init__(
+        self,
+        store: ModerationStore,
+        judges: PostJudges,
+        rescoring: Rescoring,
+        recorder: Recorder,
+        clock: Clock,
+        settings: ModerationSettings,
+    ) -> None:
+        self._store = store
+        self._judges = judges
+        self._rescoring = rescoring
+        self._recorder = recorder
+        self._clock = clock
+        self._settings = settings
+        self._looked = float("-inf")
+
+    async def run(self) -> None:
+        """Judge until cancelled."""
+        per_s = self._settings.rescore_per_s
+        if per_s <= 0:
+            return
+        while True:
+            began = time.monotonic()
+            try:
+                if began - self._looked >= _LOOK_FOR_FAILED_S:
+                    self._looked = began
+                    await self.find_failed()
+                await self.judge_some(max(1, round(per_s)))
+            except Unavailable as error:
+                _log.warning("posts_not_judged_again", error=str(error))
+            await asyncio.sleep(max(0.0, max(1.0, 1.0 / per_s) - (time.monotonic() - began)))
+
+    async def find_failed(self) -> None:
+        """Note posts whose review is open only because something failed: perhaps it does not any more."""
+        jobs = await asyncio.to_thread(self._store.next_jobs, _FAILED_AT_ONCE, kind="decision")
+        for job in jobs:
+            if job.reason == "failure":
+                self._rescoring.failed(job.post_id, f"{job.decision_id}:again", job.created_at)
+
+    async def judge_some(self, most: int) -> None:
+        """Judge the most valuable posts that wait."""
+        waiting = {one.post_id: one for one in self._rescoring.take(most)}
+        if not waiting:
+            return
+        self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
+        oldest = self._clock.now() - timedelta(days=self._settings.rescore_days)
+        stored = await asyncio.to_thread(self._store.posts, list(waiting))
+        asked = [
+            _asked(waiting[post.post_id], post)
+            for post in stored.values()
+            if post.state == "active" and post.decision_id is not None and post.posted_at >= oldest
+        ]
+        for judgement in await self._judges.decide(NAME, asked, []):
+            failed = not isinstance(judgement.scores, PostScores)
+            outcome = "failed" if failed else "changed" if judgement.decision is not None else "same"
+            self._recorder.count(metrics.MODERATION_RESCORED, outcome=outcome)
+
+
+def register(app: faust.App, deps: StreamDeps) -> AgentT:
+    if deps.moderation is None:
+        raise ConfigurationError(f"agent {NAME} needs the catalogue and the moderator")
+    rescoring = Rescoring()
+    parts = deps.moderation
+    rescorer = Rescorer(parts.store, parts.judges, rescoring, deps.recorder, deps.clock, deps.settings.moderation)
+    deps.background.append(rescorer.run)
+    return record_agent(
+        app,
+        deps,
+        topics=[topics.INTERACTIONS.name],
+        name=NAME,
+        processor=PostReactions(parts.store, rescoring, deps.recorder, deps.settings.streams),
+        batch_size=_BATCH,
+        within_s=_WITHIN_S,
+    )
+
+
+def _events(record: StoredRecord) -> list[InteractionEvent]:
+    """Return a record's events; none where nothing in it is for us, or it is not valid (others see to that)."""
+    value = record.value
+    if value is None or not any(kind in value for kind in _NEEDED):
+        return []
+    return decode_all(value, topics.INTERACTIONS.stream or "") or []  # type: ignore[return-value]  # of this stream
+
+
+def _report(event: InteractionEvent) -> PostReport:
+    data = event.data
+    told = data.value if isinstance(data.value, str) else ""
+    harm: HarmClass | None = next((one for one in HARM_CLASSES if one == told.strip().lower().replace("-", "_")), None)
+    return PostReport(
+        post_id=str(data.item_id),
+        reporter_id=data.user_id,
+        harm=harm,
+        reported_at=event.time,
+        event_id=event.id,
+        note="" if harm is not None else told,
+    )
+
+
+def _delta(event: InteractionEvent) -> ReactionDelta:
+    data, name = event.data, _COUNTED[type(event)]
+    comment = data.value if isinstance(event, Comment) and isinstance(data.value, str) else None
+    return ReactionDelta(
+        event_id=event.id,
+        post_id=str(data.item_id),
+        **{name: 1},  # type: ignore[arg-type]
+        comment=comment,
+        user_id=data.user_id,
+        at=event.time,
+    )
+
+
+def _asked(waiting: Waiting, post: StoredPost) -> Asked:
+    return Asked(post, waiting.cause, waiting.at or post.posted_at, is_new=False)

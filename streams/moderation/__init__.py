@@ -1,0 +1,1 @@
+"""Moderation on the stream side: what agents about posts, reactions and people share."""

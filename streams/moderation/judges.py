@@ -1,0 +1,334 @@
+"""Judges posts: reads what is known of them, has them scored, applies the policy, records what is decided.
+
+Both paths to a decision go through here: a post that was written or changed, and a post that others reacted to.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from core.clock import Clock
+from core.errors import Unavailable
+from core.moderation import (
+    AuthorFacts,
+    Decision,
+    Moderator,
+    PostScores,
+    PostToScore,
+    ReactionFacts,
+    ScoreFailure,
+)
+from core.settings import ModerationSettings
+from models.moderation.judging import Facts, Judgement, judge
+from models.moderation.policy import KnownHit, PostReport, weigh
+from models.moderation.policy.schema import Policy
+from monitoring import catalogue as metrics
+from monitoring.recorder import Recorder
+from storage.moderation import (
+    Author,
+    Cause,
+    ModerationStore,
+    NewJob,
+    Reactions,
+    Recorded,
+    Report,
+    Reporter,
+    StaleDecision,
+    StoredPost,
+)
+
+_TRIES = 3  # when a post is decided by somebody else meanwhile
+_EXPLAIN_S = 1.5
+_PAUSE_S = 0.25  # between tries to have posts scored
+
+_log = structlog.get_logger("streams.moderation")
+
+
+class KnownMedia(Protocol):
+    """Finds media of posts on the lists of known harm."""
+
+    def hits(self, posts: Sequence[Mapping[str, Sequence[str]]], distance: int) -> list[list[KnownHit]]:
+        """Return the hits of each post. `posts`: each by media id its hashes; `distance`: bits that may differ."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A post to be judged. `cause` is the event that asks for it. `is_new`: it is not stored yet, or has changed."""
+
+    post: StoredPost
+    event_id: str
+    event_time: datetime
+    is_new: bool
+    traceparent: str | None = None
+
+
+class PostJudges:
+    """One object for a process. Calls for the same post may overlap: the store lets one of them through."""
+
+    def __init__(
+        self,
+        store: ModerationStore,
+        moderator: Moderator,
+        policy: Callable[[], Policy],
+        known: KnownMedia,
+        recorder: Recorder,
+        clock: Clock,
+        settings: ModerationSettings,
+    ) -> None:
+        self._store = store
+        self._moderator = moderator
+        self._policy = policy
+        self._known = known
+        self._recorder = recorder
+        self._clock = clock
+        self._settings = settings
+
+    async def decide(self, consumer: str, asked: Sequence[Asked], event_ids: Sequence[str]) -> list[Judgement]:
+        """Judge posts and record what comes of it, together with the events `event_ids` of the consumer.
+
+        Raises Unavailable when the catalogue does not answer. A moderator that does not answer is no error here: its
+        posts are reviewed by people, as the policy says of failures.
+        """
+        todo, events, judged = list(asked), list(event_ids), list[Judgement]()
+        for _ in range(_TRIES):
+            judgements = await self._judge(todo)
+            try:
+                await self._record(consumer, todo, judgements, events)
+                return judged + judgements
+            except StaleDecision as error:  # somebody else decided meanwhile: look at those again
+                _log.info("moderation_looks_again", posts=len(error.post_ids))
+                moved = set(error.post_ids)
+                settled = [
+                    (one, result) for one, result in zip(todo, judgements, strict=True) if one.post.post_id not in moved
+                ]
+                if settled:
+                    await self._record(consumer, [one for one, _ in settled], [result for _, result in settled], [])
+                    judged += [result for _, result in settled]
+                todo = [one for one in todo if one.post.post_id in moved]
+        raise Unavailable(f"{len(todo)} posts are being decided elsewhere again and again")
+
+    # --- judging -----------------------------------------------------------------------------------------------
+
+    async def _judge(self, asked: Sequence[Asked]) -> list[Judgement]:
+        if not asked:
+            return []
+        with self._recorder.time(metrics.MODERATION_SECONDS, stage="facts"):
+            facts = await asyncio.to_thread(self._facts, asked)
+        with self._recorder.time(metrics.MODERATION_SECONDS, stage="score"):
+            scores = await self._score([one.post for one in facts])
+        with self._recorder.time(metrics.MODERATION_SECONDS, stage="decide"):
+            judgements = self._apply_policy(asked, facts, scores)
+        if not self._settings.explain:
+            return judgements
+        return await self._explained(asked, judgements)
+
+    def _facts(self, asked: Sequence[Asked]) -> list[Facts]:
+        store = self._store
+        ids = [one.post.post_id for one in asked]
+        authors = store.authors_before({one.post.post_id: one.post.author_id for one in asked})
+        stored = store.posts(ids)
+        pointers = [post.decision_id for post in stored.values() if post.decision_id]
+        in_force = {decision.post_id: decision for decision in store.decisions(pointers).values()}
+        reactions, reports = store.reactions(ids), store.reports_of(ids)
+        reporters = store.reporters(sorted({one.reporter_id for some in reports.values() for one in some}))
+        return [
+            facts_of(
+                one.post,
+                authors[one.post.post_id],
+                reactions[one.post.post_id],
+                reports.get(one.post.post_id, []),
+                reporters,
+                in_force.get(one.post.post_id),
+                policy=self._policy(),
+                now=self._clock.now(),
+                same_content=not one.is_new,
+            )
+            for one in asked
+        ]
+
+    async def _score(self, posts: Sequence[PostToScore]) -> Sequence[PostScores | ScoreFailure]:
+        """Return scores, or why there are none: a moderator that is away is waited for, but not for long."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.timeout_s
+        while True:
+            left_s = deadline - loop.time()
+            try:
+                return await self._moderator.score(posts, timeout_s=max(left_s, 0.05))
+            except Unavailable as error:
+                if deadline - loop.time() <= _PAUSE_S:
+                    _log.warning("posts_not_scored", posts=len(posts), error=str(error))
+                    return [
+                        ScoreFailure(post_id=post.post_id, code=error.code, message=str(error), transient=True)
+                        for post in posts
+                    ]
+                await asyncio.sleep(_PAUSE_S)
+
+    def _apply_policy(
+        self, asked: Sequence[Asked], facts: Sequence[Facts], scores: Sequence[PostScores | ScoreFailure]
+    ) -> list[Judgement]:
+        policy, now = self._policy(), self._clock.now()
+        phashes = [scored.phashes if isinstance(scored, PostScores) else {} for scored in scores]
+        hits = self._known.hits(phashes, policy.known_distance)
+        return [
+            judge(
+                policy,
+                known_of,
+                scored,
+                found,
+                now=now,
+                author_id=one.post.author_id,
+                event_id=one.event_id,
+                trace_id=_trace_id(one.traceparent),
+            )
+            for one, known_of, scored, found in zip(asked, facts, scores, hits, strict=True)
+        ]
+
+    async def _explained(self, asked: Sequence[Asked], judgements: list[Judgement]) -> list[Judgement]:
+        """Add evidence to decisions that restrict; a moderator that is too slow for it leaves them without."""
+        wanted = [
+            place
+            for place, one in enumerate(judgements)
+            if one.decision is not None
+            and one.decision.action in ("demote", "enforce")
+            and isinstance(one.scores, PostScores)
+        ]
+        if not wanted:
+            return judgements
+        posts = [judgements[place].facts.post for place in wanted]
+        try:
+            scores = await self._moderator.score(posts, explain=True, timeout_s=_EXPLAIN_S)
+        except Unavailable as error:
+            _log.info("decisions_without_evidence", posts=len(posts), error=str(error))
+            return judgements
+        explained = list(judgements)
+        for place, score in zip(wanted, scores, strict=True):
+            decision = judgements[place].decision
+            if isinstance(score, PostScores) and decision is not None:
+                explained[place] = msgspec.structs.replace(
+                    judgements[place], decision=msgspec.structs.replace(decision, evidence=score.evidence)
+                )
+        return explained
+
+    # --- recording ---------------------------------------------------------------------------------------------
+
+    async def _record(
+        self, consumer: str, asked: Sequence[Asked], judgements: Sequence[Judgement], event_ids: Sequence[str]
+    ) -> None:
+        with self._recorder.time(metrics.MODERATION_SECONDS, stage="store"):
+            recorded = await asyncio.to_thread(self._write, consumer, asked, judgements, event_ids)
+        first = {one.post.post_id: one for one in asked if one.is_new}
+        now = self._clock.now()
+        for decision in recorded.decisions:
+            self._count(decision)
+            if (one := first.get(decision.post_id)) is not None:
+                age_s = max(0.0, (now - one.event_time).total_seconds())
+                self._recorder.observe(metrics.MODERATION_DECISION_SECONDS, age_s, action=decision.action)
+
+    def _write(
+        self, consumer: str, asked: Sequence[Asked], judgements: Sequence[Judgement], event_ids: Sequence[str]
+    ) -> Recorded:
+        posts = [_stored(one.post, result) for one, result in zip(asked, judgements, strict=True) if one.is_new]
+        return self._store.record(
+            consumer,
+            event_ids,
+            posts=posts,
+            decisions=[result.decision for result in judgements if result.decision is not None],
+            jobs=[job for one, result in zip(asked, judgements, strict=True) if (job := _job(one, result)) is not None],
+            causes={one.event_id: Cause(one.event_time, one.traceparent) for one in asked},
+        )
+
+    def _count(self, decision: Decision) -> None:
+        self._recorder.count(
+            metrics.MODERATION_DECISIONS, action=decision.action, harm=decision.harm or "none", actor=decision.actor
+        )
+
+
+def facts_of(
+    post: StoredPost,
+    author: Author,
+    reactions: Reactions,
+    reports: Sequence[Report],
+    reporters: Mapping[str, Reporter],
+    in_force: Decision | None,
+    *,
+    policy: Policy,
+    now: datetime,
+    same_content: bool,
+) -> Facts:
+    """Return what is known of a post in the words of models and policy."""
+    told = [_report(report, reporters.get(report.reporter_id)) for report in reports]
+    weight = weigh(told, policy.reports, now=now, half_life_hours=policy.review.report_half_life_hours).total
+    return Facts(
+        post=PostToScore(
+            post_id=post.post_id,
+            text=post.text,
+            language=post.language,
+            media_ids=list(post.media_ids),
+            links=list(post.links),
+            device=post.device,
+            posted_at=post.posted_at,
+            author=author.facts if author is not None else AuthorFacts(),
+            reactions=ReactionFacts(
+                impressions=reactions.impressions,
+                likes=reactions.likes,
+                shares=reactions.shares,
+                comments=reactions.comments,
+                reports=weight,
+            ),
+            comments=list(reactions.comment_texts),
+        ),
+        item_ids=post.item_ids,
+        strikes=[strike.at for strike in author.strikes],
+        reports=told,
+        in_force=in_force,
+        same_content=same_content,
+    )
+
+
+def _report(report: Report, reporter: Reporter | None) -> PostReport:
+    return PostReport(
+        reporter_id=report.reporter_id,
+        at=report.reported_at,
+        harm=report.harm,
+        upheld=reporter.upheld if reporter is not None else 0,
+        dismissed=reporter.rejected if reporter is not None else 0,
+    )
+
+
+def _stored(post: StoredPost, result: Judgement) -> StoredPost:
+    """Return the post with what the moderator counted in its text."""
+    signals = result.scores.signals if isinstance(result.scores, PostScores) else {}
+    language = result.scores.language if isinstance(result.scores, PostScores) else post.language
+    return replace(
+        post,
+        language=language,
+        words=int(signals.get("words", 0)),
+        profane_words=int(signals.get("profane_words", 0)),
+    )
+
+
+def _job(asked: Asked, result: Judgement) -> NewJob | None:
+    """Return the review that an outcome asks for."""
+    outcome = result.outcome
+    if not outcome.needs_review:
+        return None
+    reason = next((one.rule for one in outcome.reasons if one.rule != "reviewer"), "reviewer")
+    return NewJob(
+        post_id=asked.post.post_id,
+        kind="reopened" if outcome.reopen else "decision",
+        priority=result.priority,
+        reason=reason,
+        harm=outcome.harm,
+        cause=asked.event_id if outcome.reopen else "",
+    )
+
+
+def _trace_id(traceparent: str | None) -> str:
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) == 4 else ""
