@@ -1,22 +1,20 @@
 """The embedding service over a Ray Serve handle: arrays go from process to process without JSON."""
 
-import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from core.errors import InvalidInput, Overloaded, Unavailable
+from core.errors import Unavailable
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure
 from models.embedding_service import MAX_IMAGES_PER_CALL
 from monitoring.logs import current_trace_id
 from monitoring.tracing import NO_TRACING, Tracer
+from serving.handle_calls import answer_of
 
-_ANSWER_MARGIN_S = 1.0  # the replica keeps the deadline itself; this is for its answer to arrive
+_NOUN = "the image encoder"
 
 
 class HandleEmbeddingService(EmbeddingService):
@@ -58,12 +56,12 @@ class HandleEmbeddingService(EmbeddingService):
         deadline = time.monotonic() + timeout_s
         sent = {"crop": crop, **options, **self._context()}
         try:
-            return await _answer(method.remote(what, timeout_s=timeout_s, **sent), timeout_s)
+            return await answer_of(method.remote(what, timeout_s=timeout_s, **sent), timeout_s, _NOUN)
         except Unavailable as error:
             left_s = deadline - time.monotonic()
             if not isinstance(error.__cause__, RayActorError) or left_s <= 0:
                 raise
-        return await _answer(method.remote(what, timeout_s=left_s, **sent), left_s)
+        return await answer_of(method.remote(what, timeout_s=left_s, **sent), left_s, _NOUN)
 
     def _context(self) -> dict[str, str | None]:
         """What ties the encoder's log lines and spans to ours."""
@@ -71,35 +69,4 @@ class HandleEmbeddingService(EmbeddingService):
 
     async def describe(self) -> tuple[str, int]:
         """Return the encoder's model version and dimension. Raises Unavailable."""
-        return await _answer(self._handle.describe.remote(), 10.0)
-
-
-async def _answer(response: Any, timeout_s: float) -> Any:
-    """Wait for a response, and say in our words what kept it from coming; a caller that leaves takes it along."""
-    try:
-        async with asyncio.timeout(timeout_s + _ANSWER_MARGIN_S):
-            return await response
-    except TimeoutError:
-        _cancel(response)
-        raise Unavailable(f"the image encoder did not answer in {timeout_s:g} s") from None
-    except asyncio.CancelledError:
-        _cancel(response)
-        raise
-    except BackPressureError as error:
-        raise Overloaded(f"the image encoder is overloaded: {error}") from error
-    except RayTaskError as error:  # raised by the service itself, over there
-        raise _cause_of(error) from error
-    except (DeploymentUnavailableError, RayServeException, RayError) as error:  # died, restarting, cancelled, gone
-        raise Unavailable(f"the image encoder cannot be reached: {type(error).__name__}: {error}") from error
-
-
-def _cause_of(error: RayTaskError) -> Exception:
-    cause = error.cause
-    if isinstance(cause, Overloaded | Unavailable | InvalidInput):
-        return cause
-    return Unavailable(f"the image encoder failed: {type(cause).__name__}: {cause}")
-
-
-def _cancel(response: Any) -> None:
-    with suppress(Exception):  # what cannot be cancelled ends at its own deadline
-        response.cancel()
+        return await answer_of(self._handle.describe.remote(), 10.0, _NOUN)

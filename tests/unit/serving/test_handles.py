@@ -95,7 +95,7 @@ async def test_what_is_not_a_death_is_not_asked_again():
 
 
 async def test_a_call_that_takes_too_long_is_cancelled_over_there_too(monkeypatch):
-    monkeypatch.setattr("serving.handles._ANSWER_MARGIN_S", 0.0)
+    monkeypatch.setattr("serving.handle_calls._ANSWER_MARGIN_S", 0.0)
     handle = Handle(None)
     with pytest.raises(Unavailable, match="did not answer"):
         await HandleEmbeddingService(handle).encode_bytes(b"x", timeout_s=0.05)
