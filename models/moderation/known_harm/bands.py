@@ -1,9 +1,9 @@
 """Finds all 64-bit hashes within a Hamming distance, exactly, without comparing with each.
 
 Multi-index hashing (Norouzi, Punjani, Fleet 2012): cut the hash into 4 bands of 16 bits. When two hashes differ in at
-most d bits, at least one band differs in at most d // 4 (else all four would differ in more, and the whole in more than d).
-So a table per band, asked for all values within d // 4 of the query's band, finds every neighbour. Distances 0
-to 3 take 4 probes, 4 to 7 take 68, 8 to 11 take 548, and 12 takes 2,788.
+most d bits, at least one band differs in at most d // 4 (else all four would differ in more, together in more than d).
+So a table per band, asked for all values within d // 4 of the query's band, finds every neighbour. Distances 0 to 3
+take 4 probes, 4 to 7 take 68, 8 to 11 take 548, and 12 takes 2,788.
 
 A band is every fourth bit. Neighbouring bits of a perceptual hash describe neighbouring frequencies and vary together;
 contiguous bands would put many hashes into few slots.

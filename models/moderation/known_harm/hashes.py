@@ -35,7 +35,7 @@ def parse_hash(text: str) -> int:
     """Return a hash as a number. Raises InvalidInput."""
     if len(text) == 16 and text.isascii() and text.isalnum():
         try:
-            return int(text, 16)
+            return int.from_bytes(bytes.fromhex(text))
         except ValueError:
             pass
     raise InvalidInput(f"{text[:40]!r} is no perceptual hash; write its 64 bits as 16 hex characters")

@@ -151,8 +151,9 @@ def _known_fields(path: Sequence[str | int]) -> str:
 def _inside(part: Any, step: str | int) -> Any:
     if isinstance(part, type) and issubclass(part, BaseModel):
         field = part.model_fields.get(str(step))
-        return None if field is None else _model_in(field.annotation)
-    return part  # an item of a list or mapping: `_model_in` has already gone to what it holds
+        # A number or a key into a list or mapping: `_model_in` has already gone to what that holds.
+        return part if field is None else _model_in(field.annotation)
+    return None
 
 
 def _model_in(annotation: Any) -> Any:
