@@ -61,7 +61,9 @@ def add(connection: Connection, reports: Sequence[Report]) -> list[Report]:
     """Keep those that are new; return them."""
     new: list[Report] = []
     for some in chunks(reports):
-        rows = {(one.post_id, one.reporter_id, one.harm or ""): one for one in reversed(some)}  # the first one stays
+        rows: dict[tuple[str, str, str], Report] = {}
+        for one in some:
+            rows.setdefault((one.post_id, one.reporter_id, one.harm or ""), one)
         wanted = ReportRow.post_id.in_({one.post_id for one in some})
         keys = select(ReportRow.post_id, ReportRow.reporter_id, ReportRow.harm).where(wanted)
         for row in connection.execute(keys.where(ReportRow.reporter_id.in_({one.reporter_id for one in some}))):

@@ -1,46 +1,19 @@
 """Recording posts and decisions, over SQLite and over a real PostgreSQL."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 
 from core import topics
 from core.entries import VERSION_HEADER, Version
 from core.errors import Conflict, InvalidInput
-from core.moderation import decode_decision, decode_verdict
-from core.settings import CatalogueSettings
+from core.moderation import AuthorFacts, ReactionFacts, decode_decision, decode_verdict
 from storage.catalogue import Catalogue
-from storage.moderation import Cause, ModerationStore, StaleDecision
-from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
-from tests.postgres import postgres_server
+from storage.moderation import Cause, ModerationStore, ReactionDelta, Report, StaleDecision, Told
+from tests.moderation_records import NOW, a_decision, a_job, a_post, deleted
+from tests.moderation_store import catalogue, clock, postgres_server, published, store
 
-__all__ = ["postgres_server"]
-
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def catalogue(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> Iterator[Catalogue]:
-    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
-    if request.param == "postgresql":
-        new_database: Callable[[], str] = request.getfixturevalue("postgres_server")
-        url = new_database()
-    opened = Catalogue.open(url, CatalogueSettings(), clock=clock)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def store(catalogue: Catalogue, clock: SetClock) -> ModerationStore:
-    return ModerationStore(catalogue.database, clock)
-
-
-def published(catalogue: Catalogue, topic: topics.Topic) -> list[bytes | None]:
-    return [record.value for _, record in catalogue.outbox_pending(1000) if record.topic == topic.name]
+__all__ = ["catalogue", "clock", "postgres_server", "store"]
 
 
 def test_a_post_is_read_back_as_it_was_recorded(store: ModerationStore) -> None:
@@ -229,3 +202,52 @@ def test_words_that_a_database_cannot_hold_are_replaced(store: ModerationStore) 
     store.record("m", [], [a_post(text="zero\x00width", links=("https://x\x00",), device="\ud800")])
     read = store.posts(["post-1"])["post-1"]
     assert (read.text, read.links, read.device) == ("zero\ufffdwidth", ("https://x\ufffd",), "?")
+
+
+def test_what_a_label_says_of_a_post_does_not_outlive_its_content(store: ModerationStore) -> None:
+    store.record("m", [], [a_post()], [a_decision(action="demote")], [a_job()])
+    job = store.lease("reviewer-1")
+    assert job is not None
+    store.decide(job.job_id, "reviewer-1", "enforce", "hate", "a slur")
+    assert (store.posts(["post-1"])["post-1"].label, store.posts(["post-1"])["post-1"].label_harm) == (
+        "enforce",
+        "hate",
+    )
+    store.record("m", [], [a_post(version=2)])
+    assert store.posts(["post-1"])["post-1"].label is None
+
+
+def test_a_scan_goes_through_posts_by_time_with_what_was_last_said_of_them(store: ModerationStore) -> None:
+    for number in range(7):
+        name, posted = f"post-{number}", NOW + timedelta(hours=number // 2)
+        told = Told(AuthorFacts(violations=3), ReactionFacts(impressions=5), {"a" * 64: ["00" * 8]})
+        store.record("m", [], [a_post(name, posted_at=posted)], [a_decision(name, name)], told={name: told})
+    store.record("m", [], [a_post("undecided"), a_post("gone"), deleted("gone")])
+    store.add_reactions("r", [ReactionDelta("e1", "post-3", impressions=40, likes=2)])
+    store.add_reports([Report("post-3", "reader-1", "hate", NOW)])
+    pages, place = [], None
+    while page := store.scan_posts(NOW + timedelta(hours=1), place, limit=2, until=NOW + timedelta(hours=3)):
+        pages.append([post.post_id for post in page])
+        place = page[-1].place
+        if page[-1].post_id == "post-3":
+            found = page[-1]
+    assert pages == [["post-2", "post-3"], ["post-4", "post-5"]]
+    assert (found.scores, found.signals) == ({"hate": 0.9, "spam": 0.1, "nudity": None}, {"profane_rate": 0.25})
+    assert (found.action, found.factor, found.rules, found.actor) == ("enforce", 1.0, ["hate.enforce"], "model")
+    assert (found.impressions, found.likes, found.reports, found.label) == (40, 2, 1, None)
+    assert (found.text, found.links, found.media) == ("a zebra at noon", ["https://example.org/zebra"], 1)
+    assert found.told.author == AuthorFacts(violations=3)
+    assert found.told.phashes == {"a" * 64: ["00" * 8]}
+
+
+def test_a_persons_decision_keeps_scores_reasons_and_facts_of_the_machines(store: ModerationStore) -> None:
+    told = {"decision-1": Told(AuthorFacts(violations=3))}
+    store.record("m", [], [a_post()], [a_decision(action="demote")], [a_job()], told=told)
+    job = store.lease("reviewer-1")
+    assert job is not None
+    made = store.decide(job.job_id, "reviewer-1", "demote", "spam", "an advertisement", factor=0.2).decision
+    assert (made.scores, made.signals) == (a_decision().scores, a_decision().signals)
+    assert [reason.rule for reason in made.reasons] == ["reviewer", "hate.demote"]
+    assert (made.factor, made.harm, made.note, made.automated) == (0.2, "spam", "an advertisement", False)
+    [found] = store.scan_posts(NOW)
+    assert (found.told.author, found.label, found.actor) == (AuthorFacts(violations=3), "demote", "reviewer")
