@@ -30,14 +30,14 @@ class ImageLimits:
 class VideoLimits:
     """What a video may be: pixels of a frame and of a side, frames, seconds; and how much of it is decoded.
 
-    `decode_cost` is what all decoded frames of one video may cost together, in pixels (`models.media.sampling`).
+    `frame_cost` is what decoding may cost for each frame that is wanted, in pixels (`models.media.sampling`).
     """
 
     max_pixels: int
     max_side: int
     max_frames: int
     max_duration_s: float
-    decode_cost: int
+    frame_cost: int
     decode_px: int
 
 

@@ -78,7 +78,7 @@ class DecodingProcess:
             max_side=settings.max_side,
             max_frames=settings.max_video_frames,
             max_duration_s=settings.max_video_s,
-            decode_cost=settings.video_decode_mpx * 1_000_000,
+            frame_cost=settings.video_decode_mpx * 1_000_000 // settings.video_frames,
             decode_px=settings.decode_px,
         )
         options = {

@@ -73,7 +73,7 @@ def decode_video(
     content = _content(data, container, limits)
     with _open(data, container, limits) as (_, stream):
         pixels = stream.width * stream.height
-    runs = plan(content.packets, wanted, pixels, limits.decode_cost)
+    runs = plan(content.packets, wanted, pixels, limits.frame_cost * wanted)
     header: VideoHeader | None = None
     pictures: list[Image.Image] = []
     for frame in _frames(data, container, runs, limits):

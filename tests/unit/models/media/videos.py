@@ -41,7 +41,9 @@ def video(
     options: dict[str, str] | None = None,
 ) -> bytes:
     """Return a video of shades, or of what `picture` gives; `times` are those of the frames, in 1/rate seconds."""
-    options = options if options is not None else ({"keyint": str(gop)} if codec == "libx264" else {})
+    options = (
+        {"sc_threshold": "0"} if options is None and codec == "libx264" else options or {}
+    )  # keyframes at gop only
     draw = picture or (lambda index: shade(index, frames, size))
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
