@@ -6,6 +6,7 @@ import typer
 
 from infra.cli import (
     access,
+    audit,
     bench,
     chaos,
     data,
@@ -55,6 +56,7 @@ app.command("demo")(demo.demo_command)
 app.command("produce")(produce.produce_command)
 app.command("docs")(docs.docs_command)
 app.add_typer(access.app, name="access")
+app.add_typer(audit.app, name="audit")
 app.add_typer(data.app, name="data")
 app.add_typer(learn.train_app, name="train")
 app.add_typer(learn.learn_app, name="learn")

@@ -34,7 +34,9 @@ class _Broken(Exception):
 
 
 def check(connection: Connection, head: str | None) -> AuditCheck:
-    """Read every entry once, in pages; memory stays bounded."""
+    """Read every entry once, in pages; memory stays bounded. Nothing has been read on the connection yet."""
+    if connection.dialect.name == "postgresql":  # one state of the database from the first page to the last
+        connection = connection.execution_options(isolation_level="REPEATABLE READ")
     last, entries, decided, found = Head(0, GENESIS), 0, 0, head in (None, GENESIS)
     try:
         for page in audit.pages(connection):
@@ -95,7 +97,7 @@ def _check_decisions(connection: Connection, entries: Sequence[AuditEntry]) -> i
 def _wrong(connection: Connection, row: Any, payload: dict[str, Any]) -> str:
     if row is None:
         return "is gone"
-    if digest(row.body) != payload["body"]:
+    if digest(_bytes(row.body)) != payload["body"]:
         return "was changed: its body does not match the hash in the log"
     try:
         decision = decode_decision(row.body)
@@ -104,9 +106,13 @@ def _wrong(connection: Connection, row: Any, payload: dict[str, Any]) -> str:
     said = (decision.post_id, decision.action, decision.harm, decision.actor, decision.actor_id)
     if said != (row.post_id, row.action, row.harm, row.actor, row.actor_id):
         return "was changed: its columns do not say what its body says"
-    if digest(row.words) != payload["words"] and not _was_erased(connection, row):
+    if digest(_bytes(row.words)) != payload["words"] and not _was_erased(connection, row):
         return "was changed: its author, evidence or note does not match the hash in the log"
     return ""
+
+
+def _bytes(stored: bytes | str) -> bytes:
+    return stored.encode() if isinstance(stored, str) else stored  # SQLite takes text where there were bytes
 
 
 def _was_erased(connection: Connection, row: Any) -> bool:

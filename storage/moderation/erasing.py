@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from core import topics
 from core.entries import Version
@@ -18,7 +18,7 @@ from storage.catalogue.base import chunks
 from storage.catalogue.outbox import OutboxRow
 from storage.moderation import appeals, authors, decisions, posts, reactions, reports
 from storage.moderation.audit import Entry
-from storage.moderation.recording import delete
+from storage.moderation.recording import follow_deletion
 from storage.moderation.work import Work
 
 
@@ -57,7 +57,7 @@ def _erase_posts(work: Work, post_ids: Sequence[str], pseudonym: str) -> None:
     at = Version.of(work.now, 0)
     for post in work.posts.values():
         version = max(at, Version(post.version.time_us, post.version.seq + 1))
-        delete(work, replace(post, state="deleted", version=version), post)
+        follow_deletion(work, replace(post, state="deleted", version=version), post)
         work.posts[post.post_id] = replace(post, state="deleted", version=version, author_id=pseudonym)
     posts.write(work.connection, list(work.posts.values()))
 
@@ -71,8 +71,10 @@ def _erase_decisions(work: Work, decision_ids: Sequence[str], pseudonym: str) ->
 
 
 def _erase_outgoing(work: Work, post_ids: Sequence[str]) -> None:
-    """Take quotes out of decisions that are not sent yet."""
+    """Take the person out of what is not sent yet: verdicts altogether, because a tombstone follows them."""
     for some in chunks(post_ids):
+        verdicts = OutboxRow.topic == topics.VERDICTS.name, OutboxRow.key.in_(some), OutboxRow.value.is_not(None)
+        work.connection.execute(delete(OutboxRow).where(*verdicts))
         waiting = select(OutboxRow.id, OutboxRow.value).where(
             OutboxRow.topic == topics.DECISIONS.name, OutboxRow.key.in_(some)
         )

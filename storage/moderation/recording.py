@@ -56,7 +56,7 @@ def apply_posts(work: Work, given: Sequence[StoredPost]) -> None:
         before = work.posts.get(post.post_id)
         work.posts[post.post_id] = post
         if post.state == "deleted":
-            delete(work, post, before)
+            follow_deletion(work, post, before)
     listed = {post.post_id: _text(post.version) for post in written if post.state == "active"}
     if listed:
         work.entries.append(Entry("system", "posts.recorded", "", {"posts": listed}))
@@ -84,7 +84,7 @@ def _is_new(work: Work, post: StoredPost) -> bool:
     return bool(post.author_id) and not (before and before.author_id)
 
 
-def delete(work: Work, post: StoredPost, before: StoredPost | None) -> None:
+def follow_deletion(work: Work, post: StoredPost, before: StoredPost | None) -> None:
     """Do what follows from a post being gone; the post itself is written by the caller."""
     if before is not None and before.state == "deleted":
         return
