@@ -97,6 +97,7 @@ class PostJudges:
         """
         todo, events, judged = list(asked), list(event_ids), list[Judgement]()
         for _ in range(_TRIES):
+            todo = await asyncio.to_thread(self._current, todo)
             judgements = await self._judge(todo)
             try:
                 await self._record(consumer, todo, judgements, events)
@@ -128,6 +129,18 @@ class PostJudges:
             return judgements
         return await self._explained(asked, judgements)
 
+    def _current(self, asked: Sequence[Asked]) -> list[Asked]:
+        """Return what is asked about posts as they are now: without versions that a newer one has overtaken."""
+        stored = self._store.posts([one.post.post_id for one in asked])
+        current: list[Asked] = []
+        for one in asked:
+            there = stored.get(one.post.post_id)
+            if one.is_new and (there is None or one.post.version >= there.version):
+                current.append(one)
+            elif not one.is_new and there is not None and there.state == "active":
+                current.append(replace(one, post=there))
+        return current
+
     def _facts(self, asked: Sequence[Asked]) -> list[Facts]:
         store = self._store
         ids = [one.post.post_id for one in asked]
@@ -136,7 +149,8 @@ class PostJudges:
         pointers = [post.decision_id for post in stored.values() if post.decision_id]
         in_force = {decision.post_id: decision for decision in store.decisions(pointers).values()}
         reactions, reports = store.reactions(ids), store.reports_of(ids)
-        reporters = store.reporters(sorted({one.reporter_id for some in reports.values() for one in some}))
+        reporter_ids = sorted({one.reporter_id for some in reports.values() for one in some})
+        reporters, accounts = store.reporters(reporter_ids), store.authors(reporter_ids)
         return [
             facts_of(
                 one.post,
@@ -144,6 +158,7 @@ class PostJudges:
                 reactions[one.post.post_id],
                 reports.get(one.post.post_id, []),
                 reporters,
+                accounts,
                 in_force.get(one.post.post_id),
                 policy=self._policy(),
                 now=self._clock.now(),
@@ -255,6 +270,7 @@ def facts_of(
     reactions: Reactions,
     reports: Sequence[Report],
     reporters: Mapping[str, Reporter],
+    accounts: Mapping[str, Author],
     in_force: Decision | None,
     *,
     policy: Policy,
@@ -262,7 +278,7 @@ def facts_of(
     same_content: bool,
 ) -> Facts:
     """Return what is known of a post in the words of models and policy."""
-    told = [_report(report, reporters.get(report.reporter_id)) for report in reports]
+    told = [_report(report, reporters.get(report.reporter_id), accounts.get(report.reporter_id)) for report in reports]
     weight = weigh(told, policy.reports, now=now, half_life_hours=policy.review.report_half_life_hours).total
     return Facts(
         post=PostToScore(
@@ -291,14 +307,24 @@ def facts_of(
     )
 
 
-def _report(report: Report, reporter: Reporter | None) -> PostReport:
+def _report(report: Report, reporter: Reporter | None, account: Author | None) -> PostReport:
     return PostReport(
         reporter_id=report.reporter_id,
         at=report.reported_at,
         harm=report.harm,
+        account_age_days=_age_days(report, reporter, account),
         upheld=reporter.upheld if reporter is not None else 0,
         dismissed=reporter.rejected if reporter is not None else 0,
     )
+
+
+def _age_days(report: Report, reporter: Reporter | None, account: Author | None) -> float | None:
+    """Return how old a reporter's account was: by its profile, else at least as old as their first report here."""
+    if account is not None and account.facts.account_age_days is not None:
+        return account.facts.account_age_days
+    if reporter is None or reporter.first_at is None or reporter.first_at >= report.reported_at:
+        return None
+    return (report.reported_at - reporter.first_at).total_seconds() / 86_400
 
 
 def _stored(post: StoredPost, result: Judgement) -> StoredPost:

@@ -1,0 +1,137 @@
+"""What others do with posts counts once, is kept, and has the posts judged again when it matters."""
+
+from datetime import timedelta
+
+from core.entries import Version
+from core.events import UserProfile, encode, encode_frame
+from core.ports import StoredRecord
+from core.settings import StreamSettings
+from core.topics import INTERACTIONS
+from monitoring import catalogue as metrics
+from storage.moderation import ProfileChange
+from streams.agents.moderate_posts import PostModerator
+from streams.agents.post_reactions import PostReactions, Rescorer
+from streams.moderation.rescoring import Rescoring
+from tests.unit.streams.moderation.conftest import World
+
+
+def record(*events) -> StoredRecord:  # type: ignore[no-untyped-def]
+    value = encode(events[0]) if len(events) == 1 else encode_frame(events)
+    return StoredRecord(INTERACTIONS.name, 0, 0, "u", value, {}, 0)
+
+
+def parts(world: World) -> tuple[PostReactions, Rescorer, Rescoring]:
+    rescoring = Rescoring()
+    reactions = PostReactions(world.store, rescoring, world.recorder, StreamSettings())
+    rescorer = Rescorer(world.store, world.judges, rescoring, world.recorder, world.clock, world.settings)
+    return reactions, rescorer, rescoring
+
+
+async def moderated(world: World, *posts: tuple[str, str]) -> None:
+    await PostModerator(world.store, world.judges)([world.written(name, text) for name, text in posts])
+    world.clock.pass_s(60)
+
+
+async def test_reactions_to_posts_count_once_however_often_they_are_delivered(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    reactions, _, _ = parts(world)
+    batch = record(
+        world.did("Impression", "p"),
+        world.did("Like", "p"),
+        world.did("Comment", "p", value="what a cat"),
+        world.did("Impression", "no-post"),
+        world.did("Click", "p"),
+    )
+    for _ in range(2):
+        await reactions.process([batch], lambda: True)
+    counted = world.store.reactions(["p", "no-post"])
+    assert (counted["p"].impressions, counted["p"].likes, counted["p"].comments) == (1, 1, 1)
+    assert counted["p"].comment_texts == ("what a cat",)
+    assert counted["no-post"].impressions == 0
+
+
+async def test_a_report_of_a_post_that_comes_later_is_kept(world: World) -> None:
+    reactions, _, _ = parts(world)
+    await reactions.process([record(world.did("Report", "late", value="hate"))], lambda: True)
+    await moderated(world, ("late", "a cat"))
+    [report] = world.store.reports_of(["late"])["late"]
+    assert (report.harm, report.note) == ("hate", "")
+
+
+async def test_a_report_in_words_keeps_the_words(world: World) -> None:
+    reactions, _, _ = parts(world)
+    await reactions.process([record(world.did("Report", "p", value="they threaten me"))], lambda: True)
+    [report] = world.store.reports_of(["p"])["p"]
+    assert (report.harm, report.note) == (None, "they threaten me")
+
+
+async def test_what_is_no_event_is_left_to_others(world: World) -> None:
+    reactions, _, _ = parts(world)
+    bad = StoredRecord(INTERACTIONS.name, 0, 0, "u", b'{"type": "riverlight.interaction.report"', {}, 0)
+    gone = StoredRecord(INTERACTIONS.name, 0, 1, "u", None, {}, 0)
+    await reactions.process([bad, gone], lambda: True)
+
+
+async def test_followers_count_for_the_followed(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    reactions, _, _ = parts(world)
+    await reactions.process([record(world.did("Follow", "author"))], lambda: True)
+    assert world.store.authors(["author"])["author"].facts.followers == 1
+
+
+async def test_independent_reports_bring_a_post_before_people(world: World) -> None:
+    await moderated(world, ("p", "a cat"), ("q", "a dog"))
+    assert world.action("p") == "allow"
+    reactions, rescorer, rescoring = parts(world)
+    joined = world.clock.now() - timedelta(days=400)
+    profiles = [
+        ProfileChange(f"c{number}", Version(1, number), UserProfile(user_id=f"u{number}", joined_at=joined))
+        for number in range(6)
+    ]
+    world.store.apply_profiles("test", profiles)
+    told = [world.did("Report", "p", user_id=f"u{number}", value="hate") for number in range(6)]
+    for one in told:  # minutes apart: together they would look like a campaign
+        world.clock.pass_s(1800)
+        await reactions.process([record(one)], lambda: True)
+    assert len(rescoring) == 1
+    await rescorer.judge_some(5)
+    decision = world.store.in_force(["p"])["p"]
+    assert decision.action in ("review", "demote")
+    assert "reports" in [reason.rule for reason in decision.reasons]
+    assert [job.post_id for job in world.store.next_jobs()] == ["p"]
+    assert world.recorder.value(metrics.MODERATION_RESCORED, outcome="changed") == 1
+
+
+async def test_reactions_that_change_nothing_make_no_decision(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    before = world.store.in_force(["p"])["p"].decision_id
+    reactions, rescorer, _ = parts(world)
+    await reactions.process([record(world.did("Like", "p"))], lambda: True)
+    await rescorer.judge_some(5)
+    assert world.store.in_force(["p"])["p"].decision_id == before
+    assert world.recorder.value(metrics.MODERATION_RESCORED, outcome="same") == 1
+
+
+async def test_posts_that_had_no_scores_are_judged_when_the_moderator_is_back(world: World) -> None:
+    world.moderator.away = True
+    await moderated(world, ("p", "a cat"))
+    assert world.action("p") != "allow"
+    world.moderator.away = False
+    _, rescorer, _ = parts(world)
+    await rescorer.find_failed()
+    await rescorer.judge_some(5)
+    assert world.action("p") == "allow"
+    assert world.store.next_jobs() == []
+
+
+async def test_what_a_person_decided_stands(world: World) -> None:
+    await moderated(world, ("p", "violence .999"))
+    world.store.record("test", [], jobs=[])
+    job_reactions, rescorer, _ = parts(world)
+    appeal = world.store.open_appeal(world.store.in_force(["p"])["p"].decision_id, "author", "it is a film")
+    job = next(job for job in world.store.next_jobs() if job.appeal_id == appeal.appeal_id)
+    world.store.lease("rita", job.job_id)
+    world.store.decide(job.job_id, "rita", "allow", None, "a film review")
+    await job_reactions.process([record(world.did("Like", "p"))], lambda: True)
+    await rescorer.judge_some(5)
+    assert world.action("p") == "allow"
