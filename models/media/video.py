@@ -3,7 +3,7 @@
 Bytes are read twice, never sought in: once to learn what packets there are (nothing is decoded, and no number of the
 header is believed), once to decode the few that were chosen. Container and codecs come from short lists; there is no
 protocol, so that nothing a file names (playlists, references, subtitles) can be opened; sound is not decoded. Pixel
-aspect ratios are ignored.
+aspect ratios are ignored. docs/architecture.md says what it costs.
 """
 
 import io
