@@ -1,4 +1,4 @@
-"""`/v1/media`: bytes in (stored under their SHA-256), thumbnails of public images out."""
+"""`/v1/media`: bytes in (stored under their SHA-256), thumbnails of public images and videos out."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -18,12 +18,14 @@ router = APIRouter(prefix="/v1/media", tags=["media"])
 Deps = Annotated[GatewayDeps, Depends(deps_of)]
 
 
-@router.post("", status_code=201, openapi_extra=file_schema({}), summary="Store an image")
+@router.post("", status_code=201, openapi_extra=file_schema({}), summary="Store an image or a video")
 async def store_media(request: Request, deps: Deps, exchange: Annotated[Exchange, Depends(exchange_of)]) -> MediaStored:
-    """Store one image, sent as the multipart field `file`, so that events can refer to it.
+    """Store one image or video, sent as the multipart field `file`, so that events can refer to it.
 
-    The bytes are decoded (in a confined process) before they are stored: what does not decode is refused. The same
-    bytes again give the same id.
+    The bytes are looked at (in a confined process) before they are stored: an image's header; a video's container,
+    codec and first frame. What cannot be read is refused. The same bytes again give the same id.
+
+    Images are JPEG, PNG, WebP or GIF; videos MP4 or MOV (H.264, MPEG-4), WebM (VP8, VP9) or AVI (MPEG-4).
     """
     async with read_form(request) as form:
         data = await form.file()
@@ -55,15 +57,15 @@ async def store_media(request: Request, deps: Deps, exchange: Annotated[Exchange
 
 @router.get(
     "/{media_id}",
-    summary="A thumbnail of a public image",
+    summary="A thumbnail of a public image or video",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}},
 )
 async def thumbnail(media_id: Annotated[str, Path(pattern=MEDIA_ID_PATTERN)], deps: Deps) -> Response:
-    """Return a JPEG made from the image, at most 512 pixels wide and high, while a public, visible item shows it.
+    """Return a JPEG of at most 512 pixels a side while a public, visible item shows the media.
 
-    It is made from decoded pixels and never the stored bytes, so that nothing somebody uploaded reaches a browser as
-    it came.
+    A video is shown by its middle frame. The JPEG is made from decoded pixels and never the stored bytes, so that
+    nothing somebody uploaded reaches a browser as it came.
     """
     entry = deps.index.current.by_media(media_id)
     if entry is None or entry.state != "active" or entry.unsafe or entry.visibility != "public":
