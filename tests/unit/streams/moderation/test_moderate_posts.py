@@ -9,7 +9,7 @@ from core.moderation import decode_decision, decode_verdict
 from core.topics import DECISIONS, VERDICTS
 from monitoring import catalogue as metrics
 from streams.agents.moderate_posts import NAME, PostModerator
-from tests.unit.streams.moderation.conftest import World
+from tests.unit.streams.moderation.world import World
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from storage.moderation import ProfileChange
 from streams.agents.moderate_posts import PostModerator
 from streams.agents.post_reactions import PostReactions, Rescorer
 from streams.moderation.rescoring import Rescoring
-from tests.unit.streams.moderation.conftest import World
+from tests.unit.streams.moderation.world import World
 
 
 def record(*events) -> StoredRecord:  # type: ignore[no-untyped-def]
