@@ -1,8 +1,9 @@
 """The re-ranking service of visual search: from nearest neighbours to an answer. Pure functions.
 
 The index returns what is close. Re-ranking decides what may be shown and what is worth showing: it takes out what is
-hidden, private, unsafe or blocked where the viewer is, the query image itself, copies, near-copies, and whatever is not
-similar enough, so that "nothing" is an answer. Every candidate leaves with a verdict, which is what a trace explains.
+hidden, private, taken down or blocked where the viewer is, the query image itself, copies, near-copies, and whatever is
+not similar enough, so that "nothing" is an answer; what is demoted comes later than it would. Every candidate leaves
+with a verdict, which is what a trace explains.
 """
 
 import math
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 
 from core.entries import IndexEntry
 from core.ports import Hit
+from serving.restrictions.restriction import Restriction, lowered
 
 Reason = Literal[
     "gone",  # deleted since the index was searched
     "changed",  # its image was replaced since the index was searched, so the score is of another picture
     "hidden",
+    "enforced",  # a post that shows it was taken down
     "unsafe",
     "private",  # private or unlisted, and not the viewer's own
     "blocked-region",
@@ -49,7 +52,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What became of one candidate: its place among the candidates, and its place in the answer or why it has none."""
 
     item_id: str
-    score: float
+    score: float  # that it was ranked by: its cosine, lowered where it is demoted
     rank: int  # among the candidates, from 0
     position: int | None  # in the answer, from 0; None when removed
     reason: Reason | None = None
@@ -58,30 +61,48 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Reranked:
-    """The answer, best first, and a verdict for every candidate, in candidate order."""
+    """The answer, best first, and a verdict for every candidate, in candidate order.
+
+    The scores of results are lowered where they are demoted. `restricted` has the candidates that are, by item.
+    """
 
     results: list[Hit]
     verdicts: list[Verdict]
+    restricted: dict[str, Restriction]
 
 
-def rerank(hits: Sequence[Hit], rules: RerankRules, current: Callable[[str], IndexEntry | None]) -> Reranked:
+def rerank(
+    hits: Sequence[Hit],
+    rules: RerankRules,
+    current: Callable[[str], IndexEntry | None],
+    restriction: Callable[[str, str], Restriction | None],
+) -> Reranked:
     """Turn index hits into an answer.
 
+    Whether something is similar enough is a matter of its cosine; where it comes among what is, of the lowered score.
+
     Args:
-        hits: candidates in any order; an item may occur once.
+        hits: candidates in any order, with their cosines; an item may occur once.
         rules: what the answer must satisfy.
         current: gives an item's entry as it is now. The index already leaves out what must not be shown; looking
             again closes the gap between its search and this answer, and holds should the index ever be wrong.
+        restriction: gives what restricts an item of an owner now (`serving.restrictions`).
     """
-    ordered = sorted(hits, key=lambda hit: (-_finite(hit.score), hit.entry.item_id))
+    restricted = {
+        hit.entry.item_id: found
+        for hit in hits
+        if (found := restriction(hit.entry.item_id, hit.entry.owner_id)) is not None
+    }
+    scored = [(_score(hit, restricted.get(hit.entry.item_id)), hit) for hit in hits]
+    ordered = sorted(scored, key=lambda one: (-_finite(one[0]), one[1].entry.item_id))
     kept: list[_Kept] = []
     results: list[Hit] = []
     verdicts: list[Verdict] = []
-    for rank, hit in enumerate(ordered):
+    for rank, (score, hit) in enumerate(ordered):
         full = len(results) >= rules.k
         # What comes too late anyway is judged by what the search saw: no need to look again, nor for copies.
         entry = hit.entry if full else current(hit.entry.item_id)
-        reason: Reason | None = inadmissible(hit, entry, rules)
+        reason: Reason | None = inadmissible(hit, entry, rules, restricted.get(hit.entry.item_id))
         because_of: str | None = None
         if reason is None and full:
             reason = "beyond-k"
@@ -90,21 +111,25 @@ def rerank(hits: Sequence[Hit], rules: RerankRules, current: Callable[[str], Ind
             reason, because_of = _copy_of(candidate, kept, rules)
             if reason is None:
                 kept.append(candidate)
-                results.append(Hit(score=hit.score, entry=entry))
+                results.append(Hit(score=score, entry=entry))
         position = len(results) - 1 if reason is None else None
-        verdicts.append(Verdict(hit.entry.item_id, hit.score, rank, position, reason, because_of))
-    return Reranked(results=results, verdicts=verdicts)
+        verdicts.append(Verdict(hit.entry.item_id, score, rank, position, reason, because_of))
+    return Reranked(results=results, verdicts=verdicts, restricted=restricted)
 
 
-def inadmissible(hit: Hit, entry: IndexEntry | None, rules: RerankRules) -> Reason | None:
+def inadmissible(
+    hit: Hit, entry: IndexEntry | None, rules: RerankRules, restriction: Restriction | None
+) -> Reason | None:
     """Return why this candidate may not be in the answer whatever the others are, or None.
 
-    `hit` is what the index found; `entry` is the item as it is now (None: deleted).
+    `hit` is what the index found; `entry` is the item as it is now (None: deleted), `restriction` what restricts it.
     """
     if entry is None:
         return "gone"
     if entry.state == "hidden":
         return "hidden"
+    if restriction is not None and restriction.enforced:
+        return "enforced"
     if entry.unsafe:
         return "unsafe"
     if entry.visibility != "public" and entry.owner_id != rules.include_private_of:
@@ -157,6 +182,13 @@ def _copy_of(
         if float(candidate.vector @ better.vector) >= rules.near_duplicate_score:
             return "near-duplicate", better.item_id
     return None, None
+
+
+def _score(hit: Hit, restriction: Restriction | None) -> float:
+    """Return what a candidate is ranked by. What is enforced is in no answer, and keeps its cosine."""
+    if restriction is None or restriction.enforced:
+        return hit.score
+    return max(-1.0, lowered(hit.score, restriction.factor))
 
 
 def _finite(score: float) -> float:

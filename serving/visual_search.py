@@ -31,6 +31,7 @@ from monitoring.catalogue import SEARCH_REMOVED, SEARCH_RESULTS, SEARCH_SECONDS
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
 from serving.reranking import Reranked, RerankRules, rerank
+from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import TraceRecord
@@ -92,6 +93,7 @@ class VisualSearch:
         *,
         embedding: EmbeddingService,
         index: ServedIndex,
+        restrictions: Restrictions,
         traces: TraceStore,
         settings: SearchSettings,
         recorder: Recorder,
@@ -102,6 +104,7 @@ class VisualSearch:
         """`sampler` measures the live recall on a share of the searches."""
         self._embedding = embedding
         self._index = index
+        self._restrictions = restrictions
         self._traces = traces
         self._settings = settings
         self._recorder = recorder
@@ -115,9 +118,10 @@ class VisualSearch:
 
         Raises:
             InvalidInput: `k` over the limit, or an image that cannot be used (its own subclass says why).
-            NotFound: no such media, or the item is not indexed.
-            Unavailable: the embedding service did not answer.
+            NotFound: no such media, or the item is not indexed, or what shows it was taken down.
+            Unavailable: the embedding service did not answer, or not every restriction is known yet.
         """
+        self._restrictions.check_ready()
         k = self._settings.default_k if query.k is None else query.k
         if k > self._settings.max_k:
             raise InvalidInput(f"k is {k}; at most {self._settings.max_k} results can be asked for")
@@ -157,12 +161,15 @@ class VisualSearch:
             entry = index.get(query.item_id)
             if entry is None or entry.state != "active" or entry.unsafe or entry.visibility == "private":
                 raise NotFound(f"item {query.item_id!r} is not in the index")
+            if self._restrictions.enforces(entry):  # nobody but reviewers learns why
+                raise NotFound(f"item {query.item_id!r} is not in the index")
             media_id = entry.media_id
         assert media_id is not None
-        if query.crop is None:
-            entry = entry or index.by_media(media_id)
-            if entry is not None:
-                return _Point(unpack_vector(entry.vector), "index", media_id)
+        entry = entry or index.by_media(media_id, self._restrictions.enforces)
+        if entry is not None and self._restrictions.enforces(entry):
+            raise NotFound(f"media {media_id} is not searched by: what shows it was taken down")
+        if query.crop is None and entry is not None:
+            return _Point(unpack_vector(entry.vector), "index", media_id)
         [encoded] = await self._embedding.encode_media([media_id], crop=query.crop, timeout_s=self._embed_timeout_s)
         return _Point(self._usable(encoded, f"media {media_id}"), "encoder", media_id)
 
@@ -180,7 +187,8 @@ class VisualSearch:
         return encoded.vector
 
     async def _candidates(self, point: _Point, where: SearchFilter, rules: RerankRules, exchange: Exchange) -> Reranked:
-        """Search and re-rank; where re-ranking removed so much that the answer is short, search deeper once."""
+        """Search and re-rank; search deeper where re-ranking took out so much that the answer is short, or lowered
+        something so far that what was not fetched may be better."""
         index = self._index.current
         fetch = min(_MAX_CANDIDATES, math.ceil((rules.k + 1) * self._settings.overfetch))
         while True:
@@ -196,9 +204,13 @@ class VisualSearch:
             with exchange.stage("rerank"):
                 found = {hit.entry.item_id: hit.entry for hit in hits}
                 # Looking each of them up again is most of the work, and needed only if something was written meanwhile.
-                reranked = rerank(hits, rules, found.get if index.changes == changes else index.get)
-            may_have_more = len(hits) == fetch and min(hit.score for hit in hits) >= rules.min_score
-            if len(reranked.results) >= rules.k or not may_have_more or fetch >= _MAX_CANDIDATES:
+                current = found.get if index.changes == changes else index.get
+                reranked = rerank(hits, rules, current, self._restrictions.of)
+            if len(hits) < fetch or fetch >= _MAX_CANDIDATES:
+                return reranked
+            least = min(hit.score for hit in hits)
+            complete = len(reranked.results) >= rules.k and reranked.results[-1].score >= least
+            if complete or least < rules.min_score:
                 return reranked
             fetch = min(_MAX_CANDIDATES, fetch * 5)
 
@@ -238,6 +250,7 @@ class VisualSearch:
             "model_version": answer.model_version,
             "index": self._index.describe(),
             "candidates": answer.reranked.verdicts,
+            **({"restricted": answer.reranked.restricted} if answer.reranked.restricted else {}),
             "stages_ms": {name: round(seconds * 1000, 3) for name, seconds in exchange.stages_s.items()},
         }
 

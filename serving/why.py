@@ -2,21 +2,24 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from core.entries import IndexEntry
 from core.ports import SearchFilter
 from models.index.filters import allows
+from serving.restrictions.restriction import Restriction
 from storage.catalogue import Item, TraceRecord
 
 _DETAILS: Mapping[str, str] = {
     "gone": "it was deleted while the answer was made",
     "changed": "its image was replaced while the answer was made",
     "hidden": "it is hidden",
+    "enforced": "it was taken down",
     "unsafe": "a verdict took it out of search",
     "private": "it is private or unlisted",
     "blocked-region": "it is blocked in the viewer's region",
@@ -30,7 +33,10 @@ _DETAILS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Reason:
-    """Where an item is in an answer, or why it is not there. `score` is its cosine to the query."""
+    """Where an item is in an answer, or why it is not there. `score` is its cosine to the query, lowered if demoted.
+
+    `harm` and `decision_id` are those of the verdict that takes it down or lowers it.
+    """
 
     item_id: str
     in_answer: bool
@@ -39,19 +45,50 @@ class Reason:
     score: float | None = None
     position: int | None = None
     because_of: str | None = None
+    harm: str | None = None
+    decision_id: str | None = None
 
 
-def explain(trace: TraceRecord, item_id: str, *, entry: IndexEntry | None, item: Item | None) -> Reason:
+def explain(
+    trace: TraceRecord,
+    item_id: str,
+    *,
+    entry: IndexEntry | None,
+    item: Item | None,
+    restriction: Restriction | None = None,
+) -> Reason:
     """Say why `item_id` is, or is not, in the answer of `trace`.
 
     A candidate's fate is in the trace. About an item that was none, the trace says what was asked; `entry` (the live
-    index) and `item` (the catalogue) say what the item is now.
+    index), `item` (the catalogue) and `restriction` (the verdicts) say what the item is now.
     """
     for verdict in trace.payload["candidates"]:
         if verdict["item_id"] == item_id:
-            return _fate(verdict)
+            return because_of_restriction(_fate(verdict), recorded_restriction(trace, item_id))
     if entry is None:
         return _not_indexed(item_id, item)
+    if restriction is not None and restriction.enforced and entry.state != "hidden":
+        return because_of_restriction(Reason(item_id, False, "enforced", _DETAILS["enforced"]), restriction)
+    found = _of_no_candidate(trace, entry)
+    return because_of_restriction(found, restriction) if found.reason == "beyond-k" else found
+
+
+def recorded_restriction(trace: TraceRecord, item_id: str) -> Restriction | None:
+    """Return what restricted a candidate when the answer was made."""
+    recorded = trace.payload.get("restricted", {}).get(item_id)
+    return msgspec.convert(recorded, Restriction) if recorded is not None else None
+
+
+def because_of_restriction(reason: Reason, restriction: Restriction | None) -> Reason:
+    """Return the reason with what restricts the item added, where that has to do with it."""
+    if restriction is None or restriction.enforced != (reason.reason == "enforced"):
+        return reason
+    said = f"{reason.detail}; {restriction.said()}"
+    return replace(reason, detail=said, harm=restriction.harm, decision_id=restriction.decision_id)
+
+
+def _of_no_candidate(trace: TraceRecord, entry: IndexEntry) -> Reason:
+    item_id = entry.item_id
     if entry.state == "hidden" or entry.unsafe or entry.visibility != "public":
         reason = "hidden" if entry.state == "hidden" else "unsafe" if entry.unsafe else "private"
         return Reason(item_id, False, reason, _DETAILS[reason])
@@ -86,8 +123,9 @@ def _by_score(trace: TraceRecord, entry: IndexEntry) -> Reason:
     score = float(query @ np.frombuffer(entry.vector, dtype="<f4"))
     if score < trace.payload["rules"]["min_score"]:
         return Reason(entry.item_id, False, "below-min-score", _DETAILS["below-min-score"], score)
-    candidates = trace.payload["candidates"]
-    if candidates and score <= min(candidate["score"] for candidate in candidates):
+    restricted = trace.payload.get("restricted", {})
+    scores = [one["score"] for one in trace.payload["candidates"] if one["item_id"] not in restricted]
+    if scores and score <= min(scores):
         return Reason(entry.item_id, False, "beyond-k", _DETAILS["beyond-k"], score)
     if entry.version.time_us > _microseconds(trace.created_at):
         return Reason(entry.item_id, False, "newer", "it came, or changed, after the answer was made", score)

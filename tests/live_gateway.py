@@ -46,6 +46,8 @@ from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
 from serving.recommendation.opening import open_recommender
 from serving.recommendation.topic_log import STREAMS
+from serving.restrictions.follower import RestrictionsFollower
+from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
@@ -78,10 +80,13 @@ def until(holds: Callable[[], bool], what: str, within_s: float = _WITHIN_S) -> 
 class _Loopback(FakePublisher):
     """Keeps what is published, and does with it what broker and worker would: uploads are indexed, topics followed."""
 
-    def __init__(self, log: MemoryEntryLog, streams: Mapping[str, MemoryEntryLog]) -> None:
+    def __init__(self, log: MemoryEntryLog, streams: Mapping[str, MemoryEntryLog], verdicts: MemoryEntryLog) -> None:
         super().__init__()
-        self._log = log
-        self._streams = {topics.BY_STREAM[stream].name: followed for stream, followed in streams.items()}
+        self._followed = {
+            topics.INDEX_ENTRIES.name: log,
+            topics.VERDICTS.name: verdicts,
+            **{topics.BY_STREAM[stream].name: followed for stream, followed in streams.items()},
+        }
         self._tasks: set[asyncio.Task[None]] = set()
         self.worker: Envelope | None = None
 
@@ -90,8 +95,7 @@ class _Loopback(FakePublisher):
         assert not any(record.topic.endswith(topics.DLQ_SUFFIX) for record in records), records
         uploads = [self._stored(record) for record in records if record.topic == topics.UPLOADS.name]
         for record in records:
-            followed = self._log if record.topic == topics.INDEX_ENTRIES.name else self._streams.get(record.topic)
-            if followed is not None:
+            if followed := self._followed.get(record.topic):
                 followed.append(record.key, record.value, record.headers, int(time.time() * 1000))
         if uploads:
             task = asyncio.create_task(self._index(uploads))
@@ -196,6 +200,9 @@ def live_gateway(
         tracer=tracer_of("gateway"),
     )
     follower.start()
+    restrictions, verdicts = Restrictions(), MemoryEntryLog()
+    restrictions_follower = RestrictionsFollower(served=restrictions, log=verdicts, recorder=recorder, clock=clock)
+    restrictions_follower.start()
     traces = TraceStore(catalogue)
     traces.start()
     streams = {stream: MemoryEntryLog() for stream in STREAMS}
@@ -208,9 +215,10 @@ def live_gateway(
         clock=clock,
         at_once=8,
         registry=registry,
+        restrictions=restrictions,
     )
     recommendation.start()
-    publisher = _Loopback(log, streams)
+    publisher = _Loopback(log, streams, verdicts)
     publisher.worker = Envelope(
         "index-upload",
         "uploads",
@@ -236,6 +244,8 @@ def live_gateway(
         tracer=tracer_of("gateway"),
         index=served,
         follower=follower,
+        restrictions=restrictions,
+        restrictions_follower=restrictions_follower,
         features=FeatureReader.open(home, FeatureSettings(), clock),
         traces=traces,
         recorder=recorder,
@@ -256,7 +266,7 @@ def live_gateway(
     thread.start()
     gateway = None
     try:
-        until(lambda: server.started and follower.ready()[0], "the gateway started")
+        until(lambda: server.started and deps.ready()[0], "the gateway started")
         port = server.servers[0].sockets[0].getsockname()[1]
         gateway = LiveGateway(f"http://127.0.0.1:{port}", deps, publisher)
         yield gateway

@@ -54,10 +54,9 @@ class RecommendationSettings(Section):
     )
     freshness_weight: float = Field(0.05, ge=0, description="How much being new counts.")
     freshness_half_life_h: float = Field(72.0, gt=0, description="Age at which a video is half as new.")
-    quality_weight: float = Field(
-        0.3, ge=0, description="How much a low quality (clickbait, misinformation) counts against a video."
+    min_factor: float = Field(
+        0.2, ge=0, le=1, description="A video that a verdict demotes to less of its score is not recommended at all."
     )
-    min_quality: float = Field(0.2, ge=0, le=1, description="A video judged to be below it is not recommended.")
 
     diversity: float = Field(
         0.15, ge=0, le=1, description="0: by score alone; 1: each video as unlike those before it as can be (MMR)."

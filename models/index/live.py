@@ -11,7 +11,7 @@ finds at its end that the tuple was replaced meanwhile runs again. A search may 
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,15 +180,18 @@ class LiveIndex:
                 place = self._place(item_id)
         return entry_at(*place) if place is not None else None
 
-    def by_media(self, media_id: str) -> IndexEntry | None:
-        """Return an item that shows a media object (the newest visible one, else the newest), or None."""
+    def by_media(self, media_id: str, refused: Callable[[IndexEntry], bool] = lambda entry: False) -> IndexEntry | None:
+        """Return an item that shows a media object, or None.
+
+        The newest one that may be shown; else the newest of those that `refused` withholds; else the newest.
+        """
         for _ in range(_ATTEMPTS):
             view = self._view
-            found = find_by_media(view, media_id)
+            found = find_by_media(view, media_id, refused)
             if self._view is view:
                 return found
         with self._write:
-            return find_by_media(self._view, media_id)
+            return find_by_media(self._view, media_id, refused)
 
     def search(
         self, vector: NDArray[np.float32], k: int, where: SearchFilter | None = None, *, exact: bool = False

@@ -1,6 +1,6 @@
 """One search over all segments of an index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +60,28 @@ def search_segments(
     return answer
 
 
-def find_by_media(view: Sequence[Segment], media_id: str) -> IndexEntry | None:
-    """Return an item that shows a media object: the newest visible one, else the newest, or None."""
+def find_by_media(
+    view: Sequence[Segment], media_id: str, refused: Callable[[IndexEntry], bool] = lambda entry: False
+) -> IndexEntry | None:
+    """Return an item that shows a media object: the newest that may be shown, else the newest refused one, else the
+    newest, or None.
+
+    Args:
+        refused: tells what may not be shown although the index would show it.
+    """
     wanted = np.uint64(code(media_id))
     visible: IndexEntry | None = None
+    withheld: IndexEntry | None = None
     other: IndexEntry | None = None
     for segment in view:
         for row in np.flatnonzero(segment.alive.copy() & (segment.columns["media"] == wanted)):
             entry = entry_at(segment, int(row))
-            if entry.media_id == media_id and allows(entry, _ANYTHING_VISIBLE):
+            if entry.media_id != media_id:
+                continue
+            if refused(entry):
+                withheld = entry
+            elif allows(entry, _ANYTHING_VISIBLE):
                 visible = entry
-            elif entry.media_id == media_id:
+            else:
                 other = entry
-    return visible or other
+    return visible or withheld or other

@@ -32,6 +32,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("GET", "/v1/features/items/{item_id}"): (_READERS, Kind.read),
     # One person's behaviour.
     ("GET", "/v1/features/users/{user_id}"): (_WATCHERS, Kind.read),
+    # How many posts were taken down and lowered, and for what.
+    ("GET", "/v1/restrictions"): (_REVIEWERS, Kind.read),
     ("GET", "/v1/index"): (_READERS, Kind.read),
     ("POST", "/v1/index/verify"): (_ADMINS, Kind.maintenance),
     ("POST", "/v1/index/rebuild"): (_ADMINS, Kind.maintenance),

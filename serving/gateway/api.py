@@ -17,13 +17,17 @@ from serving.gateway.routes import (
     items,
     media,
     recommendations,
+    restrictions,
     search,
     session,
     traces,
 )
 from serving.gateway.schemas import ProblemDocument
 
-_NOUNS = (media, events, search, recommendations, items, traces, features, index, health, session, console)
+_NOUNS = (
+    *(media, events, search, recommendations, items, traces, features, index, restrictions),
+    *(health, session, console),
+)
 
 _DESCRIPTION = """Events in, answers out.
 

@@ -20,7 +20,7 @@ from core.settings import (
     Settings,
     StreamSettings,
 )
-from core.topics import INDEX_ENTRIES
+from core.topics import INDEX_ENTRIES, VERDICTS
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
@@ -38,6 +38,8 @@ from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
 from serving.recommendation.opening import RunningRecommender, open_recommender
 from serving.recommendation.topic_log import kafka_logs
+from serving.restrictions.follower import RestrictionsFollower
+from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.thumbnails import Thumbnails
 from serving.traces import TraceStore
@@ -65,6 +67,8 @@ class GatewayDeps:
     embedding: EmbeddingService
     index: ServedIndex
     follower: IndexFollower
+    restrictions: Restrictions
+    restrictions_follower: RestrictionsFollower
     features: FeatureReader | LateFeatures
     traces: TraceStore
     recorder: Recorder
@@ -96,6 +100,7 @@ class GatewayDeps:
         self.visual_search = VisualSearch(
             embedding=self.embedding,
             index=self.index,
+            restrictions=self.restrictions,
             traces=self.traces,
             settings=self.search_settings,
             recorder=self.recorder,
@@ -105,11 +110,17 @@ class GatewayDeps:
         )
         self.thumbnails = Thumbnails(self.objects, self.decoder)
 
+    def ready(self) -> tuple[bool, str]:
+        """Tell whether searches can be answered, and if not, why."""
+        ready, why = self.follower.ready()
+        return self.restrictions.ready() if ready else (ready, why)
+
     async def close(self) -> None:
         """Close what `open_gateway` opened, in the reverse order. The embedding service belongs to the caller."""
         if self.recommendation is not None:
             await asyncio.to_thread(self.recommendation.close)
         await asyncio.to_thread(self.follower.close)
+        await asyncio.to_thread(self.restrictions_follower.close)
         await asyncio.to_thread(self._sampler.close)
         self.index.current.close()
         await asyncio.to_thread(self.traces.close)
@@ -167,6 +178,14 @@ def open_gateway(
         tracer=tracer,
     )
     follower.start()
+    restrictions = Restrictions()
+    restrictions_follower = RestrictionsFollower(
+        served=restrictions,
+        log=KafkaTopicLog(settings.broker.bootstrap, VERDICTS.name),
+        recorder=recorder,
+        clock=clock,
+    )
+    restrictions_follower.start()
     traces = TraceStore(catalogue)
     traces.start()
     recommendation = None
@@ -182,6 +201,7 @@ def open_gateway(
             max_future_s=settings.streams.max_future_s,
             feature_log_share=settings.learning.feature_log_share,
             registry=open_registry(home, clock=clock),
+            restrictions=restrictions,
         )
         recommendation.start(after=lambda: follower.ready()[0])
     return GatewayDeps(
@@ -197,6 +217,8 @@ def open_gateway(
         embedding=embedding,
         index=served,
         follower=follower,
+        restrictions=restrictions,
+        restrictions_follower=restrictions_follower,
         features=LateFeatures(
             lambda: FeatureReader.open(home, settings.features, clock), after=lambda: follower.ready()[0]
         ),

@@ -68,6 +68,8 @@ class NotRecommended(Model):
     reason: str
     detail: str
     candidate: RecommendationVerdict
+    harm: str | None = Field(None, description="Why a verdict takes it down or lowers it: the class of harm.")
+    decision_id: str | None = Field(None, description="The decision behind that verdict.")
 
 
 class Promises(Model):

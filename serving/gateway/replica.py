@@ -57,6 +57,8 @@ class Gateway:
             raise Unavailable("the event loop has not turned for a while")
         if not self._deps.follower.alive():
             raise Unavailable("the index follower has not moved for a while")
+        if not self._deps.restrictions_follower.alive():
+            raise Unavailable("the follower of verdicts has not moved for a while")
 
     async def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
         if hasattr(self, "_ticking"):

@@ -108,7 +108,9 @@ class SearchByReference(SearchOptions):
 
 class SearchResult(Model):
     item_id: str
-    score: float = Field(description="Cosine similarity to the query, in [-1, 1].")
+    score: float = Field(
+        description="Cosine similarity to the query, in [-1, 1]; lowered where a post that shows the item is demoted."
+    )
     media_id: str
     title: str
     owner_id: str
@@ -143,6 +145,16 @@ class SearchAnswer(Model):
     explain: Explanation | None = None
 
 
+class ItemRestriction(Model):
+    """A verdict about a post of the item's owner that names the item; the strictest of several."""
+
+    state: Literal["demoted", "enforced"]
+    factor: float = Field(description="What its scores count of what they would; 0 where it is shown to nobody.")
+    harm: str | None
+    decision_id: str
+    post_id: str
+
+
 class ItemState(Model):
     """An item: what was decided (catalogue) and what is searchable (index)."""
 
@@ -162,6 +174,7 @@ class ItemState(Model):
     created_at: datetime
     updated_at: datetime
     indexed: bool = Field(description="The live index holds this version of the item.")
+    restriction: ItemRestriction | None = Field(description="What moderation makes of it; null for most.")
 
 
 class FeatureAnswer(Model):
@@ -183,6 +196,17 @@ class WhyNot(Model):
     score: float | None = None
     position: int | None = None
     because_of: str | None = None
+    harm: str | None = Field(None, description="Why a verdict takes it down or lowers it: the class of harm.")
+    decision_id: str | None = Field(None, description="The decision behind that verdict.")
+
+
+class RestrictionsState(Model):
+    """What moderation takes down and lowers now, and how far the verdicts have been followed."""
+
+    ready: bool = Field(description="Every verdict that there was at the start is known.")
+    posts: dict[str, dict[str, int]] = Field(description="Restricted posts by state, then by class of harm.")
+    items: dict[str, int] = Field(description="Items of their authors that they restrict, by state.")
+    log: dict[str, Any]
 
 
 class Trace(Model):

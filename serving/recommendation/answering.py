@@ -63,14 +63,14 @@ def consider(
             candidates = united(_last_resort(engine, proposals, settings.candidates), settings.candidates)
         known = np.flatnonzero(candidates.rows < state.videos.rows)
         candidates = with_rows(chosen(candidates, known), also)
-        refused = refusals(state, viewer, candidates.rows, settings.min_quality)
+        refused = refusals(state, viewer, candidates.rows, settings.min_factor)
         order = _scored_first(candidates, refused, settings.candidates, also)
         candidates, refused = chosen(candidates, order.places), refused[order.places]
         m = order.n_scored
         scored = engine.scorer.score(viewer, chosen(candidates, np.arange(m)))
     with exchange.stage("rerank"):
         pool = _pool(engine, candidates, scored, m)
-        reranked = _rerank_live(engine, viewer, pool, refused[:m], rules, settings.min_quality, seed)
+        reranked = _rerank_live(engine, viewer, pool, refused[:m], rules, settings.min_factor, seed)
     fates = np.where(refused == 0, np.uint8(Fate.not_scored), refused)
     fates[:m] = reranked.fates
     return Considered(candidates, fates, scored, reranked)
@@ -95,14 +95,15 @@ def _scored_first(candidates: Candidates, refused: NDArray[np.uint8], limit: int
 def _pool(engine: Engine, candidates: Candidates, scored: Scored, m: int) -> Pool:
     videos, rows = engine.state.videos, candidates.rows[:m]
     creator = videos.creator[rows]
+    whole = videos.factors(rows) == 1  # what is demoted has no places kept for it
     return Pool(
         rows=rows,
         scores=scored.scores,
         creator=creator,
         media=videos.media[rows],
         content=videos.content[rows],
-        small=engine.exposure.small(creator),
-        due=engine.ledger.is_due(rows),
+        small=engine.exposure.small(creator) & whole,
+        due=engine.ledger.is_due(rows) & whole,
     )
 
 
@@ -112,16 +113,16 @@ def _rerank_live(
     pool: Pool,
     refused: NDArray[np.uint8],
     rules: RerankRules,
-    min_quality: float,
+    min_factor: float,
     seed: int,
 ) -> Reranked:
     """Re-rank, and again without what the live state does not allow any more by then."""
     for _ in range(_LOOKS):
         reranked = rerank(pool, refused, rules, np.random.default_rng(seed))
-        now = refusals(engine.state, viewer, pool.rows[reranked.chosen], min_quality)
+        now = refusals(engine.state, viewer, pool.rows[reranked.chosen], min_factor)
         if not now.any():
             return reranked
-        refused = refusals(engine.state, viewer, pool.rows, min_quality)
+        refused = refusals(engine.state, viewer, pool.rows, min_factor)
     stays = now == 0
     fates = reranked.fates.copy()
     fates[reranked.chosen] = now
@@ -138,6 +139,8 @@ def _last_resort(engine: Engine, proposals: Proposals, limit: int) -> Proposals:
     """Return the popular and the new as proposals: lists that are at hand, whatever the generators do."""
     state = engine.state
     rows = np.concatenate([state.popularity.top()[0][:limit], state.videos.newest.best()[0][:limit]])
+    _, first = np.unique(rows, return_index=True)
+    rows = rows[np.sort(first)]
     proposal = Proposal(rows.astype(np.int64), np.zeros(len(rows), np.float32))
     return Proposals({LAST_RESORT: proposal}, proposals.missing, proposals.timings_s)
 

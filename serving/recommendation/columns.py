@@ -21,7 +21,6 @@ SPECIFICATION: dict[str, tuple[type[np.generic], tuple[int, ...], Any]] = {
     "version_us": (np.int64, (), 0),  # event time of its newest state, microseconds since 1970
     "duration_s": (np.float32, (), np.nan),  # NaN until somebody's watch says it
     "flags": (np.uint8, (), 0),  # HIDDEN, DELETED, …; 0 for a video that may be shown
-    "quality": (np.float32, (), 1.0),  # 0 (clickbait, misinformation) to 1; 1 unless somebody judged it
     "content": (np.float32, (CONTENT_DIM,), 0.0),  # of length 1, or zero
 }
 

@@ -105,7 +105,7 @@ class ExplorationLedger:
         videos = state.videos.rows
         created, reached = state.first_seen_s[:videos], state.reached_s[:videos]
         recent = np.flatnonzero(created > now_s - self._within_s - self._report_s)
-        recent = recent[state.videos.flags[recent] == 0]
+        recent = recent[state.videos.admissible(recent, None)]
         deadline = created[recent] + self._within_s
         kept = reached[recent] <= deadline  # NaN is not
         over = deadline <= now_s
@@ -123,7 +123,8 @@ class ExplorationLedger:
         rows = np.flatnonzero(state.first_seen_s > now_s - self._within_s)
         shown = state.impressions[rows]
         rows, shown = rows[shown < self._impressions], shown[shown < self._impressions]
-        rows, shown = rows[state.videos.flags[rows] == 0], shown[state.videos.flags[rows] == 0]
+        may = (state.videos.flags[rows] == 0) & (state.videos.factors(rows) == 1)  # what is demoted is owed nothing
+        rows, shown = rows[may], shown[may]
         passed = np.clip((now_s - state.first_seen_s[rows]) / self._within_s, 1e-6, 1.0)
         behind = shown / self._impressions / passed
         return rows[np.argsort(behind, kind="stable")][:_LISTED]

@@ -31,6 +31,7 @@ from serving.recommendation.popularity import DAY_S, Popularity
 from serving.recommendation.ports import Past
 from serving.recommendation.recent_ids import RecentIds
 from serving.recommendation.videos import Videos
+from serving.restrictions.served import Restrictions
 
 OnImpression = Callable[[int, float], None]
 OnNewVideo = Callable[[int, float], None]
@@ -236,6 +237,7 @@ def empty_state(
     recent_ids: int = 200_000,
     promised_impressions: int = 100,
     waiting_kept: int = 20_000,
+    restrictions: Restrictions | None = None,
 ) -> LiveState:
     """Return a state to which nothing was applied.
 
@@ -247,8 +249,9 @@ def empty_state(
         recent_ids: event ids kept to know repetitions, about 120 bytes each.
         promised_impressions: impressions after which `reached_s` is set.
         waiting_kept: interactions with unknown items that are kept until the item is known.
+        restrictions: what verdicts take down and lower, where there are any.
     """
-    videos = Videos()
+    videos = Videos(restrictions=restrictions)
     popularity = Popularity(videos, long_half_life_s=long_half_life_s, short_half_life_s=short_half_life_s)
     audience = Audience(max_users=max_users, max_seen=max_seen)
     return LiveState(videos, audience, popularity, RecentIds(recent_ids), promised_impressions, waiting_kept)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from serving.recommendation.live_state import LiveState, empty_state
 from serving.recommendation.recommend import Recommender
 from serving.recommendation.served_state import ServedState
 from serving.recommendation.trained.served import ServedSystem
+from serving.restrictions.served import Restrictions
 from serving.traces import TraceStore
 
 PATIENCE_S = 60.0
@@ -73,6 +74,7 @@ def open_recommender(
     recorder: Recorder,
     clock: Clock,
     at_once: int,
+    restrictions: Restrictions,
     max_future_s: float = 300.0,
     registry: ModelRegistry | None = None,
     feature_log_share: float = 0.0,
@@ -84,13 +86,14 @@ def open_recommender(
     Args:
         folder: where snapshots of the state are kept.
         at_once: requests answered at the same time.
+        restrictions: what verdicts take down and lower. Nothing is answered before all of them are known.
         max_future_s: an event further in the future is not applied.
         registry: where the trained model of `settings.model` is; none is served without it.
         feature_log_share: share of answers whose trace also keeps what models see of the viewer.
         make_generators: makes the candidate generators over a state, again for each state or model that is served.
         make_ranker: makes the ranker over a state; None where there is none.
     """
-    make_state = partial(state_of, settings)
+    make_state = partial(state_of, settings, restrictions)
     served = ServedState(make_state())
     follower = LiveFollower(
         served=served,
@@ -117,7 +120,7 @@ def open_recommender(
         )
     recommender = Recommender(
         served=served,
-        ready=follower.ready if model is None else partial(_both_ready, follower.ready, model.ready),
+        ready=partial(_all_ready, (restrictions.ready, follower.ready, *((model.ready,) if model is not None else ()))),
         traces=traces,
         settings=settings,
         recorder=recorder,
@@ -131,12 +134,11 @@ def open_recommender(
     return RunningRecommender(recommender, follower, model)
 
 
-def _both_ready(follower: Ready, model: Ready) -> tuple[bool, str]:
-    ready, problem = follower()
-    return model() if ready else (ready, problem)
+def _all_ready(parts: Sequence[Ready]) -> tuple[bool, str]:
+    return next((said for part in parts if not (said := part())[0]), (True, ""))
 
 
-def state_of(settings: RecommendationSettings) -> LiveState:
+def state_of(settings: RecommendationSettings, restrictions: Restrictions | None = None) -> LiveState:
     """Return an empty live state of the sizes and half-lives that are configured."""
     return empty_state(
         max_users=settings.max_users,
@@ -144,4 +146,5 @@ def state_of(settings: RecommendationSettings) -> LiveState:
         long_half_life_s=settings.popularity_half_life_h * 3600,
         short_half_life_s=settings.trending_half_life_h * 3600,
         promised_impressions=settings.promised_impressions,
+        restrictions=restrictions,
     )

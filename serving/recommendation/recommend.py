@@ -192,7 +192,7 @@ class Recommender:
             raise NotFound(f"no video {item_id!r} is known to the recommender")
         k = self._settings.default_k if query.k is None else query.k
         answer = await self._answer(query, self._rules(k), exchange.trace_id, exchange, also=(row,))
-        return fate_now(answer.verdicts(), item_id, k)
+        return fate_now(answer.verdicts(), item_id, k, state.videos.restriction(row))
 
     @property
     def videos(self) -> Videos:

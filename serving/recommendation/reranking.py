@@ -1,9 +1,9 @@
 """Re-ranking of the recommender: from scored candidates to an answer. Pure functions over arrays.
 
 Scoring says what a viewer would like. Re-ranking decides what may be shown and what a page of it should look like: it
-takes out what is taken down, blocked, seen or bad, then fills the places one by one. Each place goes to the best
-candidate by score and unlikeness to the places before it (maximal marginal relevance: Carbonell and Goldstein 1998),
-among the new videos or the small creators where they are owed a place. Every candidate leaves with a verdict.
+takes out what is taken down, blocked, seen or demoted far, then fills the places one by one. Each place goes to the
+best candidate by score and unlikeness to the places before it (maximal marginal relevance: Carbonell and Goldstein
+1998), among the new videos or the small creators where they are owed a place. Every candidate leaves with a verdict.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Fate(IntEnum):
     answered = 0
     deleted = 1
     hidden = 2
-    unsafe = 3  # taken out by a verdict
+    enforced = 3  # a post that shows it was taken down
     private = 4
     unlisted = 5
     blocked_region = 6
     hidden_by_viewer = 7
     seen = 8
-    low_quality = 9  # clickbait, misinformation: judged below what is recommended
+    demoted = 9  # a post that shows it is demoted, further than what is recommended
     not_scored = 10  # so many better proposals that it was not scored
     duplicate = 11  # the same bytes as a place before it
     near_duplicate = 12  # nearly the same content as a place before it

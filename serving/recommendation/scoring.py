@@ -1,7 +1,8 @@
 """Scoring: how much a viewer would like each candidate, from several aims at once.
 
     score = base - dislike_weight · likeness to what the viewer disliked + freshness_weight · 2^(-age / half-life)
-            - quality_weight · (1 - quality)
+
+What a verdict demotes counts `factor` of that (`serving.restrictions.restriction.lowered`).
 
 `base` is the mean of what the ranker says, weighted by the settings: the chances of a click and a like, the share
 watched, and `pick`, which of these candidates rather than another, moved and scaled to [0, 1] over them. Training
@@ -28,6 +29,7 @@ from monitoring.recorder import Recorder
 from serving.recommendation.bounded import Bounded, Busy
 from serving.recommendation.ports import Candidates, Ranker, Rows, Scores, Viewer
 from serving.recommendation.videos import Videos
+from serving.restrictions.restriction import lowered
 
 _log = structlog.get_logger(__name__)
 
@@ -104,15 +106,10 @@ class Scorer:
         settings, rows = self._settings, candidates.rows
         dislike = disliked_likeness(self._videos, viewer, rows)
         freshness = fresh(self._videos.created_s[rows], viewer.now.timestamp(), settings.freshness_half_life_h * 3600)
-        quality = np.nan_to_num(self._videos.quality[rows], nan=1.0)
-        scores = (
-            base
-            - settings.dislike_weight * dislike
-            + settings.freshness_weight * freshness
-            - settings.quality_weight * (1 - quality)
-        )
-        objectives |= {"dislike": dislike, "freshness": freshness, "quality": quality}
-        return Scored(scores.astype(np.float32), objectives, scored_by, missing)
+        factor = self._videos.factors(rows)
+        scores = base - settings.dislike_weight * dislike + settings.freshness_weight * freshness
+        objectives |= {"dislike": dislike, "freshness": freshness, "factor": factor}
+        return Scored(lowered(scores.astype(np.float32), factor), objectives, scored_by, missing)
 
     def _ask_ranker(self, viewer: Viewer, candidates: Candidates) -> tuple[Mapping[str, Scores] | None, str | None]:
         """Return the ranker's predictions, or None and what was the matter (None: there is no ranker)."""

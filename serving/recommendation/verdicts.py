@@ -10,8 +10,10 @@ from serving.recommendation.answering import Considered
 from serving.recommendation.ports import Candidates, Scores, Viewer
 from serving.recommendation.reranking import Fate, Place, RerankRules
 from serving.recommendation.videos import Videos
+from serving.restrictions.restriction import Restriction
 
 SYSTEM = "recommendation"
+_RESTRICTED = 200  # of which a trace says what restricts them
 _IN_FULL = 50  # candidates a trace keeps in full, beside the answer; of the others what became of them
 
 
@@ -87,15 +89,20 @@ def payload(
 ) -> dict[str, Any]:
     """Return everything that decided an answer, for its trace. It does not say whose answer it is.
 
-    `candidates` are verdicts: the answer and the best of the others; `others` are ids by reason.
+    `candidates` are verdicts: the answer and the best of the others; `others` are ids by reason; `restricted` are the
+    candidates that moderation takes down or lowers, the first of them in full.
     """
     kept: list[Verdict] = []
     others: dict[str, list[str]] = {}
     generators: dict[str, Any] = {}
+    restricted: dict[str, Restriction] = {}
     if considered is not None:
         candidates = considered.candidates
         kept = verdicts(videos, considered, len(considered.reranked.chosen) + _IN_FULL)
         in_full = {verdict.item_id for verdict in kept}
+        for row in candidates.rows[videos.factors(candidates.rows) < 1][:_RESTRICTED].tolist():
+            if (found := videos.restriction(row)) is not None:
+                restricted[videos.item_id(row)] = found
         words = [fate.word for fate in Fate]
         for row, fate in zip(candidates.rows.tolist(), considered.fates.tolist(), strict=True):
             item_id = videos.item_id(row)
@@ -127,6 +134,7 @@ def payload(
         "generators": generators,
         "candidates": kept,
         "others": others,
+        "restricted": restricted,
         "stages_ms": {name: round(taken * 1000, 3) for name, taken in stages_s.items()},
     }
 

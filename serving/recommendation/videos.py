@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from core.events import Upload, UploadChange, UploadChanged, UploadCreated, UploadDeleted, UploadEvent, UploadHidden
 from serving.recommendation.columns import MAX_TAGS, Columns
-from serving.recommendation.ports import Rows
+from serving.recommendation.ports import Rows, Scores
 from serving.recommendation.postings import Postings
 from serving.recommendation.ranked import TopList
 from serving.recommendation.regions import RegionSets
+from serving.recommendation.restricted_rows import RestrictedRows
 from serving.recommendation.vocabulary import Vocabulary, primary_language
 from serving.recommendation.words import content_vector, weighted_words, word_code
+from serving.restrictions.restriction import Restriction
+from serving.restrictions.served import Restrictions
 
-HIDDEN, DELETED, UNLISTED, PRIVATE, UNSAFE = 1, 2, 4, 8, 16  # bits of `flags`; any of them keeps a video out
-STATES = {DELETED: "deleted", HIDDEN: "hidden", UNSAFE: "unsafe", PRIVATE: "private", UNLISTED: "unlisted"}
+HIDDEN, DELETED, UNLISTED, PRIVATE = 1, 2, 4, 8  # bits of `flags`; any of them keeps a video out
+STATES = {DELETED: "deleted", HIDDEN: "hidden", PRIVATE: "private", UNLISTED: "unlisted"}
 
 _VISIBILITY = {"public": 0, "unlisted": UNLISTED, "private": PRIVATE}
 _WORD_BUCKETS = 2**18  # words share a bucket sometimes; what they propose is ranked by vector anyway
@@ -29,7 +32,7 @@ _DELETED_FIELDS: dict[str, Any] = {"tags": -1, "regions": 0, "media": 0, "durati
 class Videos:
     """Videos by row. A row belongs to one item for ever, so rows can be kept between requests.
 
-    One writer at a time calls `apply` and `judge`; readers need no lock. A reader sees a row only once all its columns
+    One writer at a time calls `apply`; readers need no lock. A reader sees a row only once all its columns
     are written. Of a video that is being changed it may see some fields before and some after; `flags` are one number
     and change at once. Columns are as long as `rows` was when they were asked for.
 
@@ -37,8 +40,13 @@ class Videos:
     nothing, as in the catalogue (`streams/agents/index_upload.py`).
     """
 
-    def __init__(self, *, withheld_kept: int = 100_000) -> None:
-        """`withheld_kept`: hidings and deletions of items not (yet) known that are remembered."""
+    def __init__(self, *, restrictions: Restrictions | None = None, withheld_kept: int = 100_000) -> None:
+        """Make an object without videos.
+
+        Args:
+            restrictions: what verdicts take down and lower. They are looked up, never saved with the videos.
+            withheld_kept: hidings and deletions of items not (yet) known that are remembered.
+        """
         self._columns = Columns(1_024)
         self._rows = 0
         self._row_of: dict[str, int] = {}
@@ -52,6 +60,8 @@ class Videos:
         self.by_word = Postings()  # bucket of a word -> rows
         self.by_creator = Postings()  # code of a creator -> rows
         self.newest = TopList(_NEWEST_KEPT)  # by creation time
+        self.handed_over: list[int] = []  # rows whose creator changed
+        self._restricted = RestrictedRows(self, restrictions or Restrictions())
 
     # Reading --------------------------------------------------------------------------------------------------
 
@@ -101,10 +111,6 @@ class Videos:
         return self.column("flags")
 
     @property
-    def quality(self) -> NDArray[np.float32]:
-        return self.column("quality")
-
-    @property
     def content(self) -> NDArray[np.float32]:
         """`(rows, 64)`, each of length 1, or zero for a video without words."""
         return self.column("content")
@@ -125,9 +131,20 @@ class Videos:
         return self.creators.name(int(self.creator[row]))
 
     def state(self, row: int) -> str:
-        """Return `active`, or the first reason why nobody is shown a video: `deleted`, `hidden`, `unsafe` …"""
+        """Return `active`, or the first reason why nobody is shown a video: `deleted`, `hidden`, `enforced` …"""
         flags = int(self.flags[row])
+        if not flags & (DELETED | HIDDEN) and (found := self.restriction(row)) is not None and found.enforced:
+            return "enforced"
         return next((name for bit, name in STATES.items() if flags & bit), "active")
+
+    def restriction(self, row: int) -> Restriction | None:
+        """Return what verdicts make of a video now, or None."""
+        return self._restricted.of(row)
+
+    def factors(self, rows: Rows) -> Scores:
+        """Return what verdicts leave of the scores of rows `(n,)`, now: 1, less where demoted, 0 where enforced."""
+        factors = self._restricted.factors(rows)
+        return np.ones(len(rows), np.float32) if factors is None else factors
 
     def blocked(self, rows: Rows, region: str | None) -> NDArray[np.bool_]:
         """Return which rows are blocked in a region (ISO 3166-1 alpha-2); none where the region is not known."""
@@ -136,8 +153,10 @@ class Videos:
         return self.region_sets.blocked(self.column("regions")[rows], region.upper())
 
     def admissible(self, rows: Rows, region: str | None) -> NDArray[np.bool_]:
-        """Return which rows may be shown to somebody in a region: not hidden, deleted, private …, not blocked there."""
+        """Return which rows may be shown to somebody in a region: not hidden, deleted, enforced …, or blocked there."""
         mask: NDArray[np.bool_] = self.flags[rows] == 0
+        if (factors := self._restricted.factors(rows)) is not None:
+            mask &= factors > 0
         if region is not None and len(self.region_sets.sets) > 1:
             mask &= ~self.blocked(rows, region)
         return mask
@@ -182,15 +201,6 @@ class Videos:
         arrays["version_us"][row] = time_us
         return "applied"
 
-    def judge(self, row: int, *, unsafe: bool | None = None, quality: float | None = None) -> None:
-        """Say of a video that it is (not) safe to show, or how good it is, from 0 to 1."""
-        arrays = self._columns.arrays
-        if quality is not None and 0 <= quality <= 1:
-            arrays["quality"][row] = quality
-        if unsafe is not None:
-            kept = arrays["flags"][row] & ~np.uint8(UNSAFE)
-            arrays["flags"][row] = kept | UNSAFE if unsafe else kept
-
     def learn_duration(self, row: int, seconds: float) -> None:
         """Take the length of a video from a watch: the longest anybody said, whatever order they say it in."""
         durations = self._columns.arrays["duration_s"]
@@ -204,7 +214,6 @@ class Videos:
             arrays = self._columns.arrays
             if time_us < arrays["version_us"][row]:
                 return "stale"
-            flags |= int(arrays["flags"][row]) & UNSAFE
         else:
             withheld_us, withheld = self._withheld.get(data.item_id, (time_us, 0))
             if withheld_us > time_us and withheld & DELETED:
@@ -223,7 +232,10 @@ class Videos:
             self._columns.arrays["created_s"][row] = created_us / 1e6
         arrays = self._columns.arrays
         arrays["version_us"][row] = version_us
-        arrays["creator"][row] = self.creators.add(data.owner_id)
+        before, creator = int(arrays["creator"][row]), self.creators.add(data.owner_id)
+        arrays["creator"][row] = creator
+        if row < self._rows and before != creator:
+            self.handed_over.append(row)
         arrays["flags"][row] = flags
         arrays["media"][row] = media_code(data.media_id)
         arrays["language"][row] = self.languages.add(primary_language(data.language))
@@ -272,7 +284,7 @@ class Videos:
     def _delete(self, row: int) -> None:
         """Empty a row but for who made it and when."""
         arrays = self._columns.arrays
-        arrays["flags"][row] = DELETED | (arrays["flags"][row] & UNSAFE)
+        arrays["flags"][row] = DELETED
         for name, empty in _DELETED_FIELDS.items():
             arrays[name][row] = empty
         self._titles[row] = ""

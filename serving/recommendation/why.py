@@ -8,7 +8,9 @@ import msgspec
 from serving.recommendation.reranking import Place
 from serving.recommendation.verdicts import Verdict
 from serving.recommendation.videos import Videos
+from serving.restrictions.restriction import Restriction
 from serving.why import Reason as AnswerReason
+from serving.why import because_of_restriction, recorded_restriction
 from storage.catalogue import TraceRecord
 
 #: What a generator says for a video, the most personal first: the first that applies is told first.
@@ -35,13 +37,13 @@ _MOST_REASONS = 3  # told of one video
 _DETAILS: Mapping[str, str] = {
     "deleted": "it was deleted",
     "hidden": "it is hidden",
-    "unsafe": "a verdict took it out",
+    "enforced": "it was taken down",
     "private": "it is private",
     "unlisted": "it is unlisted",
     "blocked-region": "it is blocked in the viewer's country",
     "hidden-by-viewer": "the viewer hid or reported it",
     "seen": "the viewer has seen it",
-    "low-quality": "it is judged to be clickbait or misinformation",
+    "demoted": "it is demoted further than what is recommended",
     "not-scored": "so many better proposals came that it was not scored",
     "duplicate": "it is the same video as a better result",
     "near-duplicate": "it is almost the same as a better result",
@@ -51,13 +53,18 @@ _DETAILS: Mapping[str, str] = {
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Where a video is in the answer a viewer would get now, or why it is not there."""
+    """Where a video is in the answer a viewer would get now, or why it is not there.
+
+    `harm` and `decision_id` are those of the verdict that takes it down or lowers it.
+    """
 
     item_id: str
     in_answer: bool
     reason: str
     detail: str
     verdict: Verdict
+    harm: str | None = None
+    decision_id: str | None = None
 
 
 def because(generators: Sequence[str], place: Place) -> str:
@@ -69,8 +76,19 @@ def because(generators: Sequence[str], place: Place) -> str:
     return f"{said}; by a small creator" if place is Place.small_creator else said
 
 
-def fate_now(verdicts: Sequence[Verdict], item_id: str, k: int) -> Reason:
-    """Say what became of a video that was considered, whether or not a generator proposed it."""
+def fate_now(verdicts: Sequence[Verdict], item_id: str, k: int, restriction: Restriction | None = None) -> Reason:
+    """Say what became of a video that was considered, whether or not a generator proposed it.
+
+    `restriction` is what verdicts make of it.
+    """
+    reason = _fate_now(verdicts, item_id, k)
+    if restriction is None or restriction.enforced != (reason.reason == "enforced"):
+        return reason
+    said = f"{reason.detail}; {restriction.said()}"
+    return msgspec.structs.replace(reason, detail=said, harm=restriction.harm, decision_id=restriction.decision_id)
+
+
+def _fate_now(verdicts: Sequence[Verdict], item_id: str, k: int) -> Reason:
     [verdict] = [one for one in verdicts if one.item_id == item_id]
     proposed = bool(verdict.generators)
     if verdict.position is not None:
@@ -92,18 +110,19 @@ def explain(trace: TraceRecord, item_id: str, videos: Videos) -> AnswerReason:
 
     A candidate's fate is in the trace. Of a video that was none, `videos` says what it is now.
     """
+    restriction = recorded_restriction(trace, item_id)
     for verdict in trace.payload["candidates"]:
         if verdict["item_id"] == item_id:
-            return _recorded(verdict)
+            return because_of_restriction(_recorded(verdict), restriction)
     for reason, item_ids in trace.payload["others"].items():
         if item_id in item_ids:
-            return AnswerReason(item_id, False, reason, _detail(reason))
+            return because_of_restriction(AnswerReason(item_id, False, reason, _detail(reason)), restriction)
     row = videos.row_of(item_id)
     if row is None:
         return AnswerReason(item_id, False, "unknown", "no video of this id is known to the recommender")
     state = videos.state(row)
     if state != "active":
-        return AnswerReason(item_id, False, state, _detail(state))
+        return because_of_restriction(AnswerReason(item_id, False, state, _detail(state)), videos.restriction(row))
     if videos.created_s[row] > trace.created_at.timestamp():
         return AnswerReason(item_id, False, "newer", "it was uploaded after the answer was made")
     detail = "no generator proposed it; a video that was seen, or is blocked in the viewer's country, is not proposed"

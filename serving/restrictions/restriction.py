@@ -10,6 +10,8 @@ from core.moderation import HarmClass, Verdict
 
 State = Literal["demoted", "enforced"]
 
+_LEAST_FACTOR = 0.001
+
 Score = TypeVar("Score", float, NDArray[np.float32])
 
 
@@ -17,7 +19,7 @@ class Restriction(msgspec.Struct, frozen=True, gc=False):
     """`enforced`: shown to nobody. `demoted`: shown, but its scores count `factor` of what they would."""
 
     state: State
-    factor: float  # in [0, 1]; 0 where enforced
+    factor: float  # in (0, 1]; 0 where enforced
     harm: HarmClass | None
     decision_id: str
     post_id: str
@@ -42,11 +44,11 @@ class Restriction(msgspec.Struct, frozen=True, gc=False):
 def restriction_of(verdict: Verdict) -> Restriction | None:
     """Return what a verdict restricts, or None when it clears the post.
 
-    A factor outside [0, 1] counts as the nearest in it: demotion never raises a score.
+    A factor outside (0, 1] counts as the nearest in it: demotion never raises a score, and hides nothing.
     """
     if verdict.state == "clear":
         return None
-    factor = 0.0 if verdict.state == "enforced" else min(1.0, max(0.0, verdict.factor))
+    factor = 0.0 if verdict.state == "enforced" else min(1.0, max(_LEAST_FACTOR, verdict.factor))
     return Restriction(verdict.state, factor, verdict.harm, verdict.decision_id, verdict.post_id)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core.entries import IndexEntry
 from core.errors import Unavailable
 from serving.restrictions.restriction import Restriction
 from serving.restrictions.state import RestrictionState
@@ -24,9 +25,9 @@ class Restrictions:
         """Return what restricts an item, or None. Only verdicts about posts of the item's owner count."""
         return self.current.of(item_id, owner_id)
 
-    def enforces(self, item_id: str, owner_id: str) -> bool:
-        """Tell whether an item is to be shown to nobody."""
-        found = self.current.of(item_id, owner_id)
+    def enforces(self, entry: IndexEntry) -> bool:
+        """Tell whether an item of the index is to be shown to nobody."""
+        found = self.current.of(entry.item_id, entry.owner_id)
         return found is not None and found.enforced
 
     def post_state(self, post_id: str) -> Restriction | None:

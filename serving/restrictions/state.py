@@ -60,6 +60,11 @@ class RestrictionState:
         """Return all restricted items with the owners for whom they are, as of now."""
         return list(self._items)
 
+    @property
+    def n_items(self) -> int:
+        """The number of restricted items."""
+        return len(self._items)
+
     def __len__(self) -> int:
         """The number of restricted posts."""
         return len(self._posts)

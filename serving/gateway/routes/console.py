@@ -42,9 +42,10 @@ async def root() -> RedirectResponse:
 @router.get("/console", response_class=HTMLResponse)
 async def console(deps: Annotated[GatewayDeps, Depends(deps_of)]) -> HTMLResponse:
     index = deps.index.current
-    recent = await asyncio.to_thread(newest, index, _RECENT)
     stats = await asyncio.to_thread(index.stats)
-    ready, why = deps.follower.ready()
+    ready, why = deps.ready()
+    known = deps.restrictions.ready()[0]  # else what is enforced might be among them
+    recent = await asyncio.to_thread(newest, index, _RECENT, deps.restrictions.enforces) if known else []
     page = _template("console.html").render(
         items=recent,
         n_items=stats.items - stats.hidden,

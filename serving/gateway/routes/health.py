@@ -15,16 +15,18 @@ Deps = Annotated[GatewayDeps, Depends(deps_of)]
 
 @router.get("/livez", response_class=PlainTextResponse, summary="Is it making progress?")
 async def livez(deps: Deps) -> str:
-    """200 while the event loop turns and the index follower does; 503 when a restart would help."""
+    """200 while the event loop turns and the followers of index and verdicts do; 503 when a restart would help."""
     if not deps.follower.alive():
         raise Unavailable("the index follower has not moved for a while")
+    if not deps.restrictions_follower.alive():
+        raise Unavailable("the follower of verdicts has not moved for a while")
     return "ok\n"
 
 
 @router.get("/readyz", response_class=PlainTextResponse, summary="Can it answer?")
 async def readyz(deps: Deps) -> str:
-    """200 once the index has read the log to its end; 503 before."""
-    ready, why = deps.follower.ready()
+    """200 once the index and the list of restrictions have read their logs to the end; 503 before."""
+    ready, why = deps.ready()
     if not ready:
         raise Unavailable(f"not ready: {why}")
     return "ok\n"

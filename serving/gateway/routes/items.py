@@ -3,11 +3,12 @@
 import asyncio
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Depends, Path
 
 from core.errors import NotFound
 from serving.gateway.dependencies import GatewayDeps, deps_of
-from serving.gateway.schemas import ItemState
+from serving.gateway.schemas import ItemRestriction, ItemState
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -21,6 +22,7 @@ async def item(
     if found is None:
         raise NotFound(f"no item {item_id!r} is known")
     entry = deps.index.current.get(item_id)
+    restriction = deps.restrictions.of(item_id, found.owner_id)
     return ItemState(
         item_id=found.item_id,
         owner_id=found.owner_id,
@@ -38,4 +40,5 @@ async def item(
         created_at=found.created_at,
         updated_at=found.updated_at,
         indexed=entry is not None and entry.version == found.version,
+        restriction=None if restriction is None else ItemRestriction(**msgspec.structs.asdict(restriction)),
     )

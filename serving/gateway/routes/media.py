@@ -67,8 +67,11 @@ async def thumbnail(media_id: Annotated[str, Path(pattern=MEDIA_ID_PATTERN)], de
     A video is shown by its middle frame. The JPEG is made from decoded pixels and never the stored bytes, so that
     nothing somebody uploaded reaches a browser as it came.
     """
-    entry = deps.index.current.by_media(media_id)
-    if entry is None or entry.state != "active" or entry.unsafe or entry.visibility != "public":
+    deps.restrictions.check_ready()
+    entry = deps.index.current.by_media(media_id, deps.restrictions.enforces)
+    if entry is None or deps.restrictions.enforces(entry):
+        raise NotFound(f"no public item shows media {media_id}")
+    if entry.state != "active" or entry.unsafe or entry.visibility != "public":
         raise NotFound(f"no public item shows media {media_id}")
     data = await deps.thumbnails.get(media_id)
     # Short: hiding or deleting the item must take the picture away from people who have not seen it yet.

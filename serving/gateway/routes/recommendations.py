@@ -50,9 +50,9 @@ async def recommend(
 ) -> Response:
     """Return videos for a user, best first, each with what speaks for it.
 
-    What the user has seen, hidden or reported never comes up again, nor what was taken down or is blocked where they
-    are, from the moment the event is applied. Somebody nobody knows gets an answer, too. An answer that had to do
-    without a part of the recommender says so (`degraded`).
+    What the user has seen, hidden or reported never comes up again, nor what was taken down (by its owner or by
+    moderation) or is blocked where they are, from the moment the event is applied. Somebody nobody knows gets an
+    answer, too. An answer that had to do without a part of the recommender says so (`degraded`).
     """
     recommender = _running(deps).recommender
     answer = await recommender.recommend(RecommendQuery(user_id, k, country, language, device), exchange)
@@ -82,6 +82,8 @@ async def why_not(
         reason=reason.reason,
         detail=reason.detail,
         candidate=_verdict(reason.verdict),
+        harm=reason.harm,
+        decision_id=reason.decision_id,
     )
 
 

@@ -52,7 +52,7 @@ async def search_images(
     """Find images similar to stored media, to an indexed item, or to a file that is not stored.
 
     JSON names what is stored (`media_id` or `item_id`); multipart brings a `file` and the same options as form
-    fields. Hidden, private, unsafe and region-blocked images never come up, nor the query image, copies of a better
+    fields. Hidden, private, taken-down and region-blocked images never come up, nor the query image, copies of a better
     result, or anything below `min_score`: no results is an answer.
     """
     query, explain = await _read(request)

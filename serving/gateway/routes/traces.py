@@ -43,4 +43,6 @@ async def _why(deps: GatewayDeps, trace: TraceRecord, item_id: str) -> Reason:
             raise NotFound("this system makes no recommendations any more, and so cannot say more about this one")
         return explain_recommendation(trace, item_id, deps.recommendation.recommender.videos)
     item = await asyncio.to_thread(deps.catalogue.item, item_id)
-    return explain(trace, item_id, entry=deps.index.current.get(item_id), item=item)
+    entry = deps.index.current.get(item_id)
+    restriction = deps.restrictions.of(item_id, entry.owner_id) if entry is not None else None
+    return explain(trace, item_id, entry=entry, item=item, restriction=restriction)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from core.entries import IndexEntry, Version, pack_vector
 from core.ports import Hit
 from serving.reranking import RerankRules, hamming, rerank
+from serving.restrictions.restriction import Restriction
 
 DIM = 4
 RULES = RerankRules(k=10, min_score=0.3, near_duplicate_bits=4, near_duplicate_score=0.97)
@@ -30,9 +31,26 @@ def entry(item_id: str, *, direction: int = 0, phash: str = "", media: str | Non
     )
 
 
-def answer(hits: list[Hit], rules: RerankRules = RULES, **current: IndexEntry | None):
+def unrestricted(item_id: str, owner_id: str) -> None:
+    """No verdict restricts anything."""
+
+
+def taken_down(item_id: str) -> Restriction:
+    return Restriction("enforced", 0.0, "violence", f"decision-{item_id}", "post")
+
+
+def demoted(item_id: str, factor: float = 0.5) -> Restriction:
+    return Restriction("demoted", factor, "spam", f"decision-{item_id}", "post")
+
+
+def answer(
+    hits: list[Hit],
+    rules: RerankRules = RULES,
+    restricted: dict[str, Restriction] | None = None,
+    **current: IndexEntry | None,
+):
     now = {hit.entry.item_id: hit.entry for hit in hits} | current
-    return rerank(hits, rules, now.get)
+    return rerank(hits, rules, now.get, lambda item_id, owner_id: (restricted or {}).get(item_id))
 
 
 def reasons(reranked) -> dict[str, str | None]:
@@ -119,6 +137,52 @@ def test_a_removed_candidate_does_not_make_others_its_duplicates():
     assert [hit.entry.item_id for hit in reranked.results] == ["shown"]
 
 
+def test_what_is_taken_down_is_in_no_answer_and_keeps_its_cosine_in_the_explanation():
+    found = [Hit(0.9, entry("a")), Hit(0.8, entry("b"))]
+    reranked = answer(found, restricted={"a": taken_down("a")})
+    assert [hit.entry.item_id for hit in reranked.results] == ["b"]
+    assert [(one.item_id, one.reason, one.score) for one in reranked.verdicts] == [
+        ("a", "enforced", 0.9),
+        ("b", None, 0.8),
+    ]
+    assert reranked.restricted == {"a": taken_down("a")}
+
+
+def test_of_what_is_hidden_and_taken_down_the_owners_word_is_told():
+    reranked = answer([Hit(0.9, entry("a", state="hidden"))], restricted={"a": taken_down("a")})
+    assert reasons(reranked) == {"a": "hidden"}
+
+
+def test_what_is_taken_down_makes_no_other_a_copy_of_it():
+    media = "d" * 64
+    hits = [Hit(0.9, entry("a", media=media)), Hit(0.8, entry("b", media=media, owner_id="another"))]
+    assert reasons(answer(hits, restricted={"a": taken_down("a")})) == {"a": "enforced", "b": None}
+
+
+def test_what_is_demoted_is_ranked_by_its_lowered_score_and_found_by_its_cosine():
+    hits = [Hit(0.9, entry("a")), Hit(0.8, entry("b")), Hit(0.4, entry("c")), Hit(0.29, entry("d"))]
+    reranked = answer(hits, restricted={name: demoted(name) for name in "acd"})
+    assert [(hit.entry.item_id, pytest.approx(hit.score)) for hit in reranked.results] == [
+        ("b", 0.8),
+        ("a", 0.45),
+        ("c", 0.2),  # under `min_score`, which is about likeness
+    ]
+    assert reasons(reranked)["d"] == "below-min-score"
+
+
+def test_demotion_raises_no_score():
+    rules = msgspec.structs.replace(RULES, min_score=-1.0)
+    reranked = answer([Hit(-0.5, entry("a")), Hit(-0.6, entry("b")), Hit(-0.9, entry("c"))], rules, {"a": demoted("a")})
+    assert [(hit.entry.item_id, hit.score) for hit in reranked.results] == [("b", -0.6), ("a", -0.75), ("c", -0.9)]
+
+
+def test_whose_the_item_is_is_asked_with_it():
+    asked: list[tuple[str, str]] = []
+    hit = Hit(0.9, entry("a", owner_id="ann"))
+    rerank([hit], RULES, lambda item_id: hit.entry, lambda *pair: asked.append(pair))
+    assert asked == [("a", "ann")]
+
+
 def test_a_score_that_is_no_number_is_no_result():
     assert reasons(answer([Hit(math.nan, entry("a")), Hit(0.9, entry("b"))])) == {"b": None, "a": "below-min-score"}
 
@@ -157,14 +221,21 @@ rules = st.builds(
 @given(hits, rules, st.data())
 def test_whatever_comes_in_the_answer_keeps_the_rules(found, how, data):
     now = {hit.entry.item_id: data.draw(st.sampled_from([hit.entry, None])) for hit in found}
-    reranked = rerank(found, how, now.get)
+    kinds = [None, taken_down("x"), demoted("x"), demoted("x", 1.0)]
+    restricted = {hit.entry.item_id: data.draw(st.sampled_from(kinds)) for hit in found}
+    reranked = rerank(found, how, now.get, lambda item_id, owner_id: restricted[item_id])
     results = reranked.results
     assert len(results) <= how.k
     scores = [hit.score for hit in results]
     assert scores == sorted(scores, reverse=True)
-    assert all(score >= how.min_score for score in scores)
+    cosines = {hit.entry.item_id: hit.score for hit in found}
     for hit in results:
         shown = hit.entry
+        restriction = restricted[shown.item_id]
+        assert how.min_score <= cosines[shown.item_id]
+        assert hit.score <= cosines[shown.item_id]
+        assert restriction is None or not restriction.enforced
+        assert (hit.score == cosines[shown.item_id]) or (restriction is not None and restriction.factor < 1)
         assert shown.state == "active" and not shown.unsafe and shown.visibility == "public"
         assert how.region not in shown.blocked_regions
         assert shown.media_id != how.query_media_id
@@ -181,12 +252,12 @@ def test_the_order_in_which_candidates_arrive_does_not_matter(found, how, random
     shuffled = list(found)
     random.shuffle(shuffled)
     now = {hit.entry.item_id: hit.entry for hit in found}
-    one, other = rerank(found, how, now.get), rerank(shuffled, how, now.get)
+    one, other = rerank(found, how, now.get, unrestricted), rerank(shuffled, how, now.get, unrestricted)
     assert [hit.entry.item_id for hit in one.results] == [hit.entry.item_id for hit in other.results]
 
 
 @given(hits, rules)
 def test_re_ranking_an_answer_again_changes_nothing(found, how):
     now = {hit.entry.item_id: hit.entry for hit in found}
-    once = rerank(found, how, now.get)
-    assert rerank(once.results, how, now.get).results == once.results
+    once = rerank(found, how, now.get, unrestricted)
+    assert rerank(once.results, how, now.get, unrestricted).results == once.results

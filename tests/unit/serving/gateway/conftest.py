@@ -18,6 +18,7 @@ from core import events
 from core.clock import SystemClock
 from core.entries import IndexEntry, Version, pack_vector
 from core.ids import media_id
+from core.moderation import Verdict
 from core.ports import Crop, EncodedImage, EncodeFailure
 from core.settings import (
     AuthSettings,
@@ -44,12 +45,15 @@ from serving.gateway.dependencies import GatewayDeps
 from serving.gateway.rates import RateLimiter
 from serving.recommendation.opening import open_recommender
 from serving.recommendation.topic_log import STREAMS
+from serving.restrictions.follower import RestrictionsFollower
+from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from storage.objects import open_object_store
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.fakes.publisher import FakePublisher
+from tests.unit.serving.restrictions.verdicts import put
 
 DIM, MODEL = 16, "visual-search/test"
 
@@ -122,9 +126,11 @@ class World:
         log: MemoryEntryLog,
         client: httpx.AsyncClient,
         streams: dict[str, MemoryEntryLog],
+        verdicts: MemoryEntryLog,
     ) -> None:
         self.deps = deps
         self.log = log
+        self.verdicts = verdicts
         self.streams = streams
         self.client = client
         self.publisher: FakePublisher = deps.publisher  # type: ignore[assignment]
@@ -164,6 +170,14 @@ class World:
         for event in told:
             self.streams[stream].append(events.event_key(event), events.encode(event))
         self.until(lambda: sum(counts.values()) == before + len(told))
+
+    def judge(self, *judged: Verdict) -> None:
+        """Put verdicts into their topic, and wait until the gateway has applied them."""
+        counts = self.deps.restrictions_follower.counts
+        before = sum(counts.values())
+        for verdict in judged:
+            put(self.verdicts, verdict)
+        self.until(lambda: sum(counts.values()) == before + len(judged))
 
     @staticmethod
     def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -212,6 +226,9 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             served=served, log=log, folder=tmp_path / "index", settings=settings, recorder=recorder, clock=clock
         )
         follower.start()
+        restrictions, verdicts = Restrictions(), MemoryEntryLog()
+        restrictions_follower = RestrictionsFollower(served=restrictions, log=verdicts, recorder=recorder, clock=clock)
+        restrictions_follower.start()
         traces = TraceStore(catalogue)
         traces.start()
         streams = {stream: MemoryEntryLog() for stream in STREAMS}
@@ -226,6 +243,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
                 clock=clock,
                 at_once=4,
                 registry=shape.registry,
+                restrictions=restrictions,
             )
             recommendation.start()
         deps = GatewayDeps(
@@ -241,6 +259,8 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             embedding=HashEmbedding(objects),
             index=served,
             follower=follower,
+            restrictions=restrictions,
+            restrictions_follower=restrictions_follower,
             features=FeatureReader.open(tmp_path, FeatureSettings(), clock),
             traces=traces,
             recorder=recorder,
@@ -250,9 +270,9 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             recommendation=recommendation,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=create_api(deps)), base_url="http://gateway")
-        world = World(deps, log, client, streams)
+        world = World(deps, log, client, streams, verdicts)
         opened.append(world)
-        World.until(lambda: follower.ready()[0])
+        World.until(lambda: deps.ready()[0])
         World.until(lambda: recommendation is None or recommendation.follower.ready()[0])
         return world
 

@@ -14,9 +14,11 @@ from serving.recommendation.opening import state_of
 from serving.recommendation.ports import Generator, Proposal, Ranker, Viewer
 from serving.recommendation.recommend import Recommendation, Recommender, RecommendQuery
 from serving.recommendation.served_state import ServedState
+from serving.restrictions.served import Restrictions
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
 from tests.unit.serving.recommendation import live_events as ev
+from tests.unit.serving.restrictions.verdicts import verdict
 
 MONTH_S = 30 * 86_400.0
 
@@ -71,7 +73,8 @@ class Answering:
         self.settings = RecommendationSettings(**settings)
         self.clock = StoppedClock()
         self.recorder = Recorder()
-        self.state = state_of(self.settings)
+        self.restrictions = Restrictions()
+        self.state = state_of(self.settings, self.restrictions)
         self.is_ready = True
         self.traces = TraceStore(Catalogue.open(f"sqlite:///{folder / 'catalogue.db'}", CatalogueSettings()))
         given = tuple(generators) if generators is not None else None
@@ -92,6 +95,13 @@ class Answering:
     def apply(self, *events: Any) -> None:
         for event in events:
             self.state.apply(event)
+
+    def judge(self, item_id: str, state: str = "enforced", **fields: Any) -> None:
+        """Apply a verdict about a post that shows a video, and is by its creator."""
+        row = self.state.videos.row_of(item_id)
+        owner = self.state.videos.creator_id(row) if row is not None else "?"
+        post = {"author_id": owner, "item_ids": [item_id], "decision_id": f"decision-{item_id}"}
+        assert self.restrictions.current.apply(verdict(f"post-{item_id}", state, **post | fields))
 
     def stock(self, n: int, **fields: Any) -> None:
         """Upload `n` videos `v0`, `v1` …, of a creator each."""

@@ -74,11 +74,68 @@ async def test_what_is_blocked_where_the_viewer_is_is_not_shown_there(answering)
     assert set(await answering.ids(country="XX")) == {"v0", "v1", "v2"}
 
 
-async def test_what_is_judged_to_be_clickbait_is_not_recommended(answering):
+async def test_what_a_verdict_takes_down_or_demotes_far_is_not_recommended(answering):
     answering.stock(3)
-    answering.state.videos.judge(1, quality=0.1)
-    answering.state.videos.judge(2, unsafe=True)
+    answering.judge("v1", "demoted", factor=0.1)
+    answering.judge("v2")
     assert await answering.ids() == ["v0"]
+    assert answering.recorder.value(RECOMMENDATION_REMOVED, reason="demoted") == 1
+    answering.judge("v2", "clear", version=2)
+    assert set(await answering.ids()) == {"v0", "v2"}
+
+
+async def test_what_is_demoted_comes_later(make_answering):
+    answering = make_answering(generators=[Fixed("few", [0, 1, 2, 3])], freshness_weight=0.0)
+    answering.stock(4)
+    assert await answering.ids() == ["v0", "v1", "v2", "v3"]
+    answering.judge("v0", "demoted", factor=0.5)
+    answer = await answering.ask()
+    assert [one.item_id for one in answer.results] == ["v1", "v2", "v3", "v0"]
+    shown = answer.verdicts()[-1]
+    assert shown.objectives["factor"] == 0.5 and shown.score == pytest.approx(shown.objectives["blend"] / 2, abs=1e-4)
+
+
+async def test_a_verdict_about_a_video_that_is_not_there_yet_counts_when_it_comes(answering):
+    answering.stock(2)
+    answering.judge("later", author_id="somebody")
+    assert len(await answering.ids()) == 2
+    answering.apply(ev.created("later", 50, owner_id="somebody"), ev.created("other", 50, owner_id="somebody"))
+    assert set(await answering.ids()) == {"v0", "v1", "other"}
+
+
+async def test_a_verdict_takes_down_no_video_of_somebody_else_until_it_is_theirs(answering):
+    answering.stock(2)
+    answering.judge("v1", author_id="thief")
+    assert set(await answering.ids()) == {"v0", "v1"}
+    answering.apply(ev.created("v1", 60, owner_id="thief"))
+    assert await answering.ids() == ["v0"]
+
+
+async def test_an_answer_is_not_short_because_much_of_what_is_popular_is_taken_down(make_answering):
+    answering = make_answering(per_generator=10)
+    answering.stock(200)
+    for number in range(60):
+        answering.apply(*(ev.did("Click", f"u{one}", f"v{number}", 300) for one in range(3)))
+        answering.judge(f"v{number}")
+    shown = await answering.ids("viewer", k=10)
+    assert len(shown) == 10
+    assert not set(shown) & {f"v{number}" for number in range(60)}
+
+
+async def test_a_demoted_video_has_no_place_kept_for_it(make_answering):
+    answering = make_answering(exploration_share=0.5, small_creator_share=0.5)
+    answering.stock(20)
+    for number in range(20):
+        answering.judge(f"v{number}", "demoted", factor=0.5)
+    answer = await answering.ask(k=10)
+    assert {one.place for one in answer.results} == {"score"}
+    assert "exploration" not in {name for one in answer.results for name in one.generators}
+
+
+async def test_what_is_taken_down_is_owed_no_impressions(answering):
+    answering.stock(3)
+    answering.judge("v0")
+    assert answering.recommender.promises().open == 2
 
 
 async def test_an_interaction_counts_in_the_next_answer(answering):
@@ -126,9 +183,10 @@ async def test_when_every_generator_is_down_there_are_still_the_popular_and_the_
     answering = make_answering(generators=[Fixed("one", [], fail), Fixed("two", [], fail)])
     answering.stock(5)
     answering.apply(ev.did("Click", "another", "v2", 100), ev.did("Impression", "viewer", "v4", 100))
+    answering.judge("v3")
     answer = await answering.ask("viewer")
     assert set(answer.degraded) == {"one", "two"}
-    assert {one.item_id for one in answer.results} == {"v0", "v1", "v2", "v3"}
+    assert {one.item_id for one in answer.results} == {"v0", "v1", "v2"}
     assert answer.results[0].generators == ["last-resort"]
 
 
@@ -181,14 +239,16 @@ async def test_what_is_taken_down_while_an_answer_is_made_is_not_in_it(make_answ
         def predict(self, viewer, candidates):
             answering.apply(ev.deleted("v0", 500), ev.hidden("v1", 500), ev.did("Click", "viewer", "v2", 500))
             answering.apply(ev.changed("v3", 500, blocked_regions=["DE"]))
+            answering.judge("v6")
             return {"watch": np.linspace(1, 0, len(candidates.rows), dtype=np.float32)}
 
-    answering = make_answering(ranker=Meanwhile(), generators=[Fixed("all", range(6))])
-    answering.stock(6)
+    answering = make_answering(ranker=Meanwhile(), generators=[Fixed("all", [6, 0, 1, 2, 3, 4, 5])])
+    answering.stock(7)
     answer = await answering.ask("viewer", k=2, country="DE")
     assert [one.item_id for one in answer.results] == ["v4", "v5"]
     fates = {verdict.item_id: verdict.reason for verdict in answer.verdicts()}
     assert (fates["v0"], fates["v1"], fates["v2"], fates["v3"]) == ("deleted", "hidden", "seen", "blocked-region")
+    assert fates["v6"] == "enforced"
 
 
 async def test_a_new_video_gets_the_places_that_are_kept_for_exploration(make_answering):
@@ -231,7 +291,7 @@ async def test_the_trace_tells_who_proposed_each_candidate_what_it_scored_and_wh
     assert [one["item_id"] for one in shown] == [one.item_id for one in answer.results]
     for one in shown:
         assert one["generators"] and one["propensity"] == 1.0 and one["place"] == "score"
-        assert {"blend", "dislike", "freshness", "quality"} == set(one["objectives"])
+        assert {"blend", "dislike", "freshness", "factor"} == set(one["objectives"])
     assert {one["reason"] for one in payload["candidates"][3:]} == {"beyond-k"}
     assert payload["generators"]["fresh"]["proposed"] == 9
     assert "viewer" not in str(payload["asked"]) and "user_id" not in str(payload)  # it does not say whose it is
@@ -255,18 +315,36 @@ async def test_the_trace_says_of_every_candidate_what_became_of_it_however_many_
 async def test_a_trace_says_why_a_video_that_was_no_candidate_is_not_in_it(make_answering):
     answering = make_answering(generators=[Fixed("few", [0])])
     answering.stock(3)
-    answering.apply(ev.hidden("v1", 50))
+    answering.apply(ev.hidden("v1", 50), ev.created("v3", 50))
+    answering.judge("v3")
     trace = answering.traces.get((await answering.ask()).trace_id)
     answering.apply(ev.created("later", MONTH_S + 60))
-    said = {one: explain(trace, one, answering.state.videos).reason for one in ("v0", "v1", "v2", "later", "nothing")}
-    assert said == {
-        "v0": "answered", "v1": "hidden", "v2": "not-proposed", "later": "newer", "nothing": "unknown",
+    asked = ("v0", "v1", "v2", "v3", "later", "nothing")
+    said = {one: explain(trace, one, answering.state.videos) for one in asked}
+    assert {one: why.reason for one, why in said.items()} == {
+        "v0": "answered", "v1": "hidden", "v2": "not-proposed", "v3": "enforced",
+        "later": "newer", "nothing": "unknown",
     }  # fmt: skip
+    assert (said["v3"].harm, said["v3"].decision_id) == ("violence", "decision-v3")
+
+
+async def test_the_trace_keeps_what_restricted_a_candidate_whatever_is_decided_later(make_answering):
+    answering = make_answering(generators=[Fixed("few", [0, 1, 2])])
+    answering.stock(3)
+    answering.judge("v0")
+    answering.judge("v1", "demoted", factor=0.5, harm="hate")
+    trace = answering.traces.get((await answering.ask()).trace_id)
+    answering.judge("v0", "clear", version=2)
+    assert set(trace.payload["restricted"]) == {"v0", "v1"}
+    gone, late = (explain(trace, one, answering.state.videos) for one in ("v0", "v1"))
+    assert (gone.reason, gone.harm, gone.decision_id) == ("enforced", "violence", "decision-v0")
+    assert (late.reason, late.harm, late.decision_id) == ("answered", "hate", "decision-v1")
+    assert late.detail.startswith("it is result 2; its score counts 0.5")
 
 
 async def test_why_not_says_of_any_video_why_it_is_not_in_the_answer(make_answering):
-    answering = make_answering(generators=[Fixed("few", [0, 1, 2, 3, 4])], min_quality=0.5, dislike_weight=0.0)
-    answering.stock(8)
+    answering = make_answering(generators=[Fixed("few", [0, 1, 2, 3, 4])], min_factor=0.5, dislike_weight=0.0)
+    answering.stock(9)
     answering.apply(
         ev.did("Click", "viewer", "v1", 100),
         ev.hidden("v2", 100),
@@ -274,15 +352,25 @@ async def test_why_not_says_of_any_video_why_it_is_not_in_the_answer(make_answer
         ev.did("Hide", "viewer", "v5", 100),
         ev.deleted("v6", 100),
     )
-    answering.state.videos.judge(7, quality=0.1)
+    answering.judge("v4", "demoted", factor=0.9, harm="spam")
+    answering.judge("v7", "demoted", factor=0.1)
+    answering.judge("v8", harm="self_harm")
     said = {}
-    for number in range(8):
+    for number in range(9):
         said[number] = await answering.why_not(f"v{number}", "viewer", k=1, country="DE")
     assert {number: reason.reason for number, reason in said.items()} == {
         0: "answered", 1: "seen", 2: "hidden", 3: "blocked-region", 4: "beyond-k", 5: "hidden-by-viewer",
-        6: "deleted", 7: "low-quality",
+        6: "deleted", 7: "demoted", 8: "enforced",
     }  # fmt: skip
     assert "number 2 by score" in said[4].detail
+    assert said[4].detail.endswith(
+        "its score counts 0.9 of what it would: a post that shows it is demoted for spam (decision decision-v4)"
+    )
+    assert (said[8].harm, said[8].decision_id) == ("self_harm", "decision-v8")
+    assert said[8].detail == (
+        "it was taken down; a post that shows it was taken down for self-harm (decision decision-v8)"
+    )
+    assert said[1].harm is said[1].decision_id is None
     with pytest.raises(NotFound):
         await answering.why_not("nothing", "viewer")
 

@@ -11,9 +11,11 @@ from monitoring.recorder import Recorder
 from serving.recommendation.opening import state_of
 from serving.recommendation.ports import Candidates, Past, Viewer
 from serving.recommendation.scoring import BLEND, Scorer, blend, fresh
+from serving.restrictions.served import Restrictions
 from tests.unit.serving.recommendation.live_events import START, created
+from tests.unit.serving.restrictions.verdicts import verdict
 
-ONLY_RANKER = {"dislike_weight": 0.0, "freshness_weight": 0.0, "quality_weight": 0.0}
+ONLY_RANKER = {"dislike_weight": 0.0, "freshness_weight": 0.0}
 N = 4
 
 
@@ -46,11 +48,13 @@ def make_scorer():
 
     def make(ranker=None, **settings):
         tuned = RecommendationSettings(**{**ONLY_RANKER, **settings})
-        state = state_of(tuned)
+        restrictions = Restrictions()
+        state = state_of(tuned, restrictions)
         for number in range(N):
             state.apply(created(f"v{number}", 0, title=f"word{number}", owner_id=f"c{number // 2}"))
         scorer = Scorer(state.videos, tuned, recorder=recorder, threads=threads, at_once=2, ranker=ranker)
-        scorer.state, scorer.recorder = state, recorder  # for what a test does and looks at
+        # for what a test does and looks at:
+        scorer.state, scorer.recorder, scorer.restrictions = state, recorder, restrictions
         return scorer
 
     yield make
@@ -156,11 +160,19 @@ def test_what_is_like_something_disliked_scores_less(make_scorer, kind):
     assert liked.objectives["dislike"].tolist() == [0] * N
 
 
-def test_what_is_judged_bad_scores_less_and_what_nobody_judged_does_not(make_scorer):
-    scorer = make_scorer(quality_weight=0.5)
-    scorer.state.videos.judge(1, quality=0.4)
-    scores = scorer.score(viewer(), candidates()).scores
-    assert scores.tolist() == pytest.approx([0, -0.3, 0, 0])
+def test_what_is_demoted_counts_its_factor_and_what_nobody_judged_all_of_it(make_scorer):
+    scorer = make_scorer(Says({"watch": np.array([0.8, 0.8, 0.8, 0.8], np.float32)}))
+    scorer.restrictions.current.apply(verdict("p", "demoted", author_id="c0", item_ids=["v1"], factor=0.4))
+    scored = scorer.score(viewer(), candidates())
+    assert scored.scores.tolist() == pytest.approx([0.8, 0.32, 0.8, 0.8])
+    assert scored.objectives["factor"].tolist() == pytest.approx([1, 0.4, 1, 1])
+
+
+def test_a_score_below_zero_is_lower_when_demoted_too(make_scorer):
+    scorer = make_scorer(dislike_weight=1.0)
+    scorer.restrictions.current.apply(verdict("p", "demoted", author_id="c0", item_ids=["v1"], factor=0.4))
+    scores = scorer.score(viewer(Past(1, "hide", 0.0, 0.0)), candidates()).scores
+    assert scores[1] == pytest.approx(-1.6)
 
 
 def test_new_counts_more_than_old_and_the_future_not_more_than_now():

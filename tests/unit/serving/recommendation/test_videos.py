@@ -3,8 +3,10 @@ import threading
 import numpy as np
 import pytest
 
-from serving.recommendation.videos import UNSAFE, Videos
+from serving.recommendation.videos import Videos
+from serving.restrictions.served import Restrictions
 from tests.unit.serving.recommendation.live_events import changed, created, deleted, hidden
+from tests.unit.serving.restrictions.verdicts import verdict
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_a_created_video_is_a_row_with_all_its_columns(videos):
     assert videos.created_s[0] == videos.column("version_us")[0] / 1e6
     assert int(videos.media[0]) == int("ab" * 8, 16)
     assert np.isnan(videos.duration_s[0])
-    assert videos.quality[0] == 1
+    assert videos.factors(every(videos)).tolist() == [1]
     assert abs(np.linalg.norm(videos.content[0]) - 1) < 1e-6
     assert videos.state(0) == "active"
 
@@ -159,14 +161,24 @@ def test_a_video_created_again_takes_its_old_row(videos):
     assert (videos.row_of("v"), videos.title(0), videos.state(0), videos.rows) == (0, "two", "active", 2)
 
 
-def test_a_judgement_keeps_a_video_out_and_survives_a_new_upload(videos):
-    videos.apply(created("v"))
-    videos.judge(0, unsafe=True, quality=0.25)
-    assert (videos.state(0), videos.flags[0], videos.quality[0]) == ("unsafe", UNSAFE, 0.25)
-    videos.apply(created("v", 1))
-    assert videos.state(0) == "unsafe"
-    videos.judge(0, unsafe=False, quality=float("nan"))
-    assert (videos.state(0), videos.quality[0]) == ("active", 0.25)
+def test_a_verdict_keeps_a_video_out_and_survives_a_new_upload():
+    restrictions = Restrictions()
+    videos = Videos(restrictions=restrictions)
+    restrictions.current.apply(verdict("p", item_ids=["v", "later"], author_id="ann"))
+    restrictions.current.apply(verdict("q", "demoted", item_ids=["w"], author_id="ann", factor=0.25))
+    for item in ("v", "w", "x"):
+        videos.apply(created(item, owner_id="ann"))
+    assert [videos.state(row) for row in range(3)] == ["enforced", "active", "active"]
+    assert videos.factors(every(videos)).tolist() == [0, 0.25, 1]
+    assert videos.admissible(every(videos), "DE").tolist() == [False, True, True]
+    videos.apply(created("v", 1, owner_id="ann"))
+    assert videos.state(0) == "enforced"
+    videos.apply(hidden("v", 2))
+    assert videos.state(0) == "hidden"
+    videos.apply(created("later", 3, owner_id="ann"))
+    assert videos.admissible(every(videos), None).tolist() == [False, True, True, False]
+    restrictions.current.apply(verdict("p", "clear", 2))
+    assert videos.admissible(every(videos), None).tolist() == [False, True, True, True]
 
 
 def test_the_longest_known_duration_counts_whatever_the_order(videos):

@@ -10,8 +10,11 @@ from core.errors import Unavailable
 from core.moderation import encode_moderation
 from monitoring.catalogue import FRESHNESS, INDEX_ENTRIES, INDEX_ITEMS
 from monitoring.recorder import Recorder
+from serving.following.place import Place
 from serving.restrictions.follower import RestrictionsFollower
 from serving.restrictions.served import Restrictions
+from serving.restrictions.state import RestrictionState
+from serving.restrictions.view import RestrictionsView
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.unit.serving.restrictions.verdicts import START, put, verdict
 
@@ -27,6 +30,10 @@ class Replica:
     def __init__(self, log: MemoryEntryLog) -> None:
         self.recorder, self.served = Recorder(), Restrictions()
         self.follower = RestrictionsFollower(served=self.served, log=log, recorder=self.recorder, clock=SystemClock())
+
+    def enforces(self, item_id: str) -> bool:
+        found = self.served.of(item_id, "author")
+        return found is not None and found.enforced
 
     def start(self) -> "Replica":
         self.follower.start()
@@ -55,9 +62,9 @@ def test_verdicts_take_effect_and_are_lifted_while_it_runs(log, replica):
     one = replica().start()
     until(lambda: one.served.ready()[0])
     put(log, verdict("p"))
-    until(lambda: one.served.enforces("item", "author"))
+    until(lambda: one.enforces("item"))
     put(log, verdict("p", "demoted", 2, factor=0.5))
-    until(lambda: not one.served.enforces("item", "author"))
+    until(lambda: not one.enforces("item"))
     assert one.served.of("item", "author").factor == one.served.post_state("p").factor == 0.5
     log.delete("p", Version(3, 0))
     until(lambda: one.served.post_state("p") is None)
@@ -76,17 +83,17 @@ def test_it_is_not_ready_before_it_knows_every_verdict_of_the_log(log, replica):
     log.reachable = True
     until(lambda: one.served.ready()[0])
     one.served.check_ready()
-    assert all(one.served.enforces(f"item-{number}", "author") for number in range(1_500))
+    assert all(one.enforces(f"item-{number}") for number in range(1_500))
 
 
 def test_after_a_restart_it_knows_what_was_enforced_before_it_answers(log, replica):
     first = replica().start()
     put(log, verdict("p"))
-    until(lambda: first.served.enforces("item", "author"))
+    until(lambda: first.enforces("item"))
     first.follower.close()
     second = replica().start()
     until(lambda: second.served.ready()[0])
-    assert second.served.enforces("item", "author")
+    assert second.enforces("item")
 
 
 def test_what_cannot_be_read_is_counted_and_lifts_nothing(log, replica):
@@ -127,24 +134,27 @@ def test_freshness_is_from_the_cause_to_the_effect_of_what_happens_now(log, repl
     assert float(summed.split()[-1]) >= 100  # the cause's time, not the decision's
 
 
-def test_restricted_items_are_counted_by_state(log, replica):
-    one = replica().start()
-    put(log, verdict("p", item_ids=["a", "b"]))
-    put(log, verdict("q", "demoted", item_ids=["c"], factor=0.5))
-    until(lambda: one.recorder.value(INDEX_ITEMS, index="restrictions", state="enforced") == 2)
-    assert one.recorder.value(INDEX_ITEMS, index="restrictions", state="demoted") == 1
+def test_restricted_items_are_counted_by_state():
+    recorder, state = Recorder(), RestrictionState()
+    state.apply(verdict("p", item_ids=["a", "b"]))
+    state.apply(verdict("q", "demoted", item_ids=["c"], factor=0.5))
+    view = RestrictionsView(Restrictions(), recorder=recorder, clock=SystemClock())
+    view.serve(state, Place())
+    view.measure()
+    assert recorder.value(INDEX_ITEMS, index="restrictions", state="enforced") == 2
+    assert recorder.value(INDEX_ITEMS, index="restrictions", state="demoted") == 1
 
 
 def test_a_log_that_starts_again_is_read_again_and_what_was_enforced_is_so_until_then(log, replica):
     one = replica().start()
     put(log, verdict("p"))
-    until(lambda: one.served.ready()[0] and one.served.enforces("item", "author"))
+    until(lambda: one.served.ready()[0] and one.enforces("item"))
     before = one.served.current
     log.restart_empty()
     put(log, verdict("q", item_ids=["other"]))
     until(lambda: one.served.current is not before)
-    assert one.served.enforces("other", "author")
-    assert not one.served.enforces("item", "author")
+    assert one.enforces("other")
+    assert not one.enforces("item")
     assert one.follower.rebuilds == 1
 
 

@@ -61,7 +61,7 @@ def test_the_strictest_of_several_posts_counts_and_factors_are_not_multiplied():
     assert state.counts() == ({("demoted", "violence"): 2}, {"demoted": 1})
 
 
-@pytest.mark.parametrize(("factor", "counts"), [(0.4, 0.4), (1.7, 1.0), (-3.0, 0.0)])
+@pytest.mark.parametrize(("factor", "counts"), [(0.4, 0.4), (1.7, 1.0), (-3.0, 0.001)])
 def test_a_factor_that_is_none_counts_as_the_nearest(factor, counts):
     assert state_of(verdict("p", "demoted", factor=factor)).post("p").factor == counts
 
