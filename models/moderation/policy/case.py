@@ -125,6 +125,8 @@ def in_force_of(decision: Decision, machine: Outcome | None = None) -> InForce:
     reasons = [reason for reason in decision.reasons if reason.rule != "reviewer"]
     lists = {reason.rule.removeprefix("known-harm.") for reason in reasons if reason.rule.startswith("known-harm.")}
     actions: list[Action] = ["allow", *(reason.action for reason in reasons)]
+    if any(reason.rule == "reviewer" and reason.detail == "reopened" for reason in decision.reasons):
+        actions.append("enforce")  # the person looked again at the most that the machine had found since
     seen = machine.machine if machine is not None else max(actions, key=rank)
     return InForce(
         decision_id=decision.decision_id,

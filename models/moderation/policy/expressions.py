@@ -12,22 +12,31 @@ unknown makes the whole unknown unless the rest decides it. `matches` is RE2, wh
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import re2
 
-from models.moderation.policy.signals import NAMES, OPEN, Getter, Kind, Signals, Value, find_name
+from models.moderation.policy.conditions import (
+    Condition,
+    Operator,
+    all_of,
+    among,
+    any_of,
+    compare,
+    constant,
+    inside,
+    negation,
+    text_test,
+)
+from models.moderation.policy.signals import NAMES, OPEN, Getter, Kind, Signals, find_name
 
 MAX_LENGTH, MAX_DEPTH = 2_000, 20
 MAX_PATTERN_MEMORY = 8 << 20  # bytes RE2 may take for one pattern
 
-Condition = Callable[[Signals], bool | None]
-_Operator = Callable[[Any, Any], bool]
-
-_OPERATORS: dict[str, _Operator] = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+_OPERATORS: dict[str, Operator] = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
@@ -105,7 +114,7 @@ class _Parser:
         parts = [self._either(depth)]
         while self._take("or"):
             parts.append(self._either(depth))
-        return parts[0] if len(parts) == 1 else _any_of(tuple(parts))
+        return parts[0] if len(parts) == 1 else any_of(tuple(parts))
 
     def end(self) -> None:
         token = self._peek()
@@ -116,13 +125,13 @@ class _Parser:
         parts = [self._part(depth)]
         while self._take("and"):
             parts.append(self._part(depth))
-        return parts[0] if len(parts) == 1 else _all_of(tuple(parts))
+        return parts[0] if len(parts) == 1 else all_of(tuple(parts))
 
     def _part(self, depth: int) -> Condition:
         if depth >= MAX_DEPTH:
             self._fail(self._peek(), f"more than {MAX_DEPTH} brackets and nots in one another")
         if self._take("not"):
-            return _negation(self._part(depth + 1))
+            return negation(self._part(depth + 1))
         if self._take("("):
             inner = self.condition(depth + 1)
             self._need(")")
@@ -149,9 +158,9 @@ class _Parser:
             self._at += 1
             right = self._operand()
             self._check_kinds(token, left, right)
-            parts.append(_compare(_OPERATORS[token.value], left.get, right.get))
+            parts.append(compare(_OPERATORS[token.value], left.get, right.get))
             left = right
-        return parts[0] if len(parts) == 1 else _all_of(tuple(parts))
+        return parts[0] if len(parts) == 1 else all_of(tuple(parts))
 
     def _check_kinds(self, token: _Token, left: _Operand, right: _Operand) -> None:
         if left.name is None and right.name is None:
@@ -173,13 +182,13 @@ class _Parser:
             if any(item.kind is not left.kind for item in items):
                 self._fail(token, f"{left.name} is {left.kind.value}; so must be everything in the list")
             values = frozenset(item.get(None) for item in items)  # type: ignore[arg-type]  # literals look at nothing
-            found = _among(left.get, values)
+            found = among(left.get, values)
         else:
             right = self._operand()
             if right.kind is not Kind.words or left.kind is not Kind.text:
                 self._fail(token, "`in` wants a list: post.language in ['de', 'fr'], or 'example.org' in post.domains")
-            found = _inside(left.get, right.get)
-        return _negation(found) if negated else found
+            found = inside(left.get, right.get)
+        return negation(found) if negated else found
 
     def _list(self) -> list[_Operand]:
         self._need("[")
@@ -199,7 +208,7 @@ class _Parser:
         wanted = tuple(needles)
         if field.name == "post.text":  # by far the most usual; folded once for all rules
             return lambda at: any(needle in at.folded_text for needle in wanted)
-        return _text_test(field.get, lambda text: any(needle in text.casefold() for needle in wanted))
+        return text_test(field.get, lambda text: any(needle in text.casefold() for needle in wanted))
 
     def _matches(self) -> Condition:
         field = self._text_name()
@@ -212,7 +221,7 @@ class _Parser:
         except re2.error as error:
             detail = error.args[0].decode("utf-8", "replace") if error.args else "not an RE2 pattern"
             self._fail(token, f"the pattern does not compile: {detail}")
-        return _text_test(field.get, lambda text: pattern.search(text) is not None)
+        return text_test(field.get, lambda text: pattern.search(text) is not None)
 
     def _text_name(self) -> _Operand:
         token = self._peek()
@@ -239,11 +248,11 @@ class _Parser:
         self._at += 1
         match token.kind:
             case "number":
-                return _Operand(Kind.number, _constant(float(token.value)), None, token.column)
+                return _Operand(Kind.number, constant(float(token.value)), None, token.column)
             case "text":
-                return _Operand(Kind.text, _constant(_unquote(token.value)), None, token.column)
+                return _Operand(Kind.text, constant(_unquote(token.value)), None, token.column)
             case "word" if token.value in ("true", "false"):
-                return _Operand(Kind.flag, _constant(token.value == "true"), None, token.column)
+                return _Operand(Kind.flag, constant(token.value == "true"), None, token.column)
             case "name":
                 found = find_name(token.value)
                 if found is None:
@@ -286,77 +295,3 @@ def _instead(name: str) -> str:
 def _unquote(quoted: str) -> str:
     """Return what quotes hold. Only the quote and the backslash are escaped; other backslashes stay, for patterns."""
     return _ESCAPE.sub(lambda match: match[1] if match[1] in "'\"" else match[0], quoted[1:-1])
-
-
-def _constant(value: Value) -> Getter:
-    return lambda _: value
-
-
-def _compare(operator: _Operator, left: Getter, right: Getter) -> Condition:
-    def compare(at: Signals) -> bool | None:
-        a, b = left(at), right(at)
-        if a is None or b is None or a != a or b != b:  # unknown, or not a number
-            return None
-        return operator(a, b)
-
-    return compare
-
-
-def _among(get: Getter, values: frozenset[Any]) -> Condition:
-    def among(at: Signals) -> bool | None:
-        value = get(at)
-        return None if value is None or value != value else value in values
-
-    return among
-
-
-def _inside(get: Getter, words: Getter) -> Condition:
-    def inside(at: Signals) -> bool | None:
-        value, found = get(at), words(at)
-        return None if value is None or found is None else value in found  # type: ignore[operator]
-
-    return inside
-
-
-def _text_test(get: Getter, test: Callable[[str], bool]) -> Condition:
-    def tested(at: Signals) -> bool | None:
-        value = get(at)
-        return test(value) if isinstance(value, str) else None
-
-    return tested
-
-
-def _negation(part: Condition) -> Condition:
-    def negation(at: Signals) -> bool | None:
-        value = part(at)
-        return None if value is None else not value
-
-    return negation
-
-
-def _all_of(parts: tuple[Condition, ...]) -> Condition:
-    def all_of(at: Signals) -> bool | None:
-        result: bool | None = True
-        for part in parts:
-            value = part(at)
-            if value is False:
-                return False
-            if value is None:
-                result = None
-        return result
-
-    return all_of
-
-
-def _any_of(parts: tuple[Condition, ...]) -> Condition:
-    def any_of(at: Signals) -> bool | None:
-        result: bool | None = False
-        for part in parts:
-            value = part(at)
-            if value is True:
-                return True
-            if value is None:
-                result = None
-        return result
-
-    return any_of
