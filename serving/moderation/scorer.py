@@ -133,7 +133,8 @@ class PostScorer:
     def _read(self, post: PostToScore) -> _Read:
         language = post.language if post.language != "und" else detect_language(post.text)
         spans, whole = passages(post.text)
-        normal = [normalise(span.text) for span in spans]
+        read = [(span, shown) for span in spans if (shown := normalise(span.text)).text]
+        spans, normal = [span for span, _ in read], [shown for _, shown in read]
         words = self._profane.count(" ".join(one.text for one in normal), language)
         obfuscated = max((one.changed for one in normal), default=0.0)
         missing = [] if whole else ["text: only parts of it were read"]
