@@ -26,11 +26,13 @@ DEGRADED_AT_MOST = 0.05
 LEFT_OUT_AT_MOST = 0.1
 BLENDED_AT_MOST = 0.5
 STALE_AFTER_S = 5
+ENFORCED_WITHIN_S = 1.0
 BROKEN_AT_MOST = 0.2
 BROKEN_FEW = 10
 _DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 _RECOMMENDER = 'system="recommendation"'
+ENFORCED = 'system="moderation",effect="gone"'
 _REFUSED = 'outcome=~"refused|failed"'
 _BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
 _KEPT = highest(m.EXPLORATION_PROMISES, where='state="kept"')
@@ -254,6 +256,15 @@ ALERTS: tuple[Alert, ...] = (
         "ticket",
         "more than a fifth of the new videos did not get the impressions they were promised",
         "recommendation.md",
+    ),
+    # Enforced ---------------------------------------------------------------------------------------------------
+    Alert(
+        "EnforcedLate",
+        f"{quantile(0.99, m.FRESHNESS, where=ENFORCED, window='10m')} > {ENFORCED_WITHIN_S:g}",
+        "5m",
+        "ticket",
+        "posts that are taken down stay in searches and recommendations for more than a second",
+        "moderation.md",
     ),
     # Within its means -------------------------------------------------------------------------------------------
     Alert(

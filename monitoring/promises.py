@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from monitoring.alerts import ALERTS, DEGRADED_AT_MOST, MODEL_OLD_AFTER_S, RECALL_AT_LEAST, STALE_AFTER_S, Alert
+from monitoring.alerts import (
+    ALERTS,
+    DEGRADED_AT_MOST,
+    ENFORCED_WITHIN_S,
+    MODEL_OLD_AFTER_S,
+    RECALL_AT_LEAST,
+    STALE_AFTER_S,
+    Alert,
+)
 from monitoring.objectives import ANSWERED, CANARY_WITHIN_S, FAST, GONE, SEARCHABLE, Objective
 
 
@@ -78,6 +86,13 @@ PROMISES: tuple[Promise, ...] = (
             "RecommendationsStale",
             "PromisesBroken",
         ),
+    ),
+    Promise(
+        "enforced",
+        "Enforced: what is judged harmful is in no answer a second later",
+        f"99 % of what is taken down within {ENFORCED_WITHIN_S:g} s of its cause: the post, a report, a person's word",
+        "verdicts, from their cause to being applied where answers are made",
+        ("EnforcedLate",),
     ),
     Promise(
         "current",

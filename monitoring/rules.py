@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monitoring import catalogue as m
-from monitoring.alerts import ALERTS
+from monitoring.alerts import ALERTS, ENFORCED
 from monitoring.objectives import ANSWERED, OBJECTIVES, WINDOWS, series
 from monitoring.promql import highest, increase, mean, observations, quantile, rate, summed
 
@@ -48,6 +48,7 @@ RECORDINGS = (
     Recording(
         "riverlight:recommendations:rate5m", rate(m.RECOMMENDATIONS, by=("scored_by", "degraded")), "recommended"
     ),
+    Recording("riverlight:enforced_seconds:p99", quantile(0.99, m.FRESHNESS, where=ENFORCED, window="10m"), "enforced"),
     Recording("riverlight:model_age_seconds", f"time() - {highest(m.MODEL_CREATED, by=('version',))}", "current"),
     Recording(
         "riverlight:feature_seconds:p99",

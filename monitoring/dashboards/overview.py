@@ -3,6 +3,7 @@
 from monitoring import catalogue as m
 from monitoring.alerts import (
     CPU_AT_MOST,
+    ENFORCED_WITHIN_S,
     FILES_AT_MOST,
     MODEL_OLD_AFTER_S,
     RECALL_AT_LEAST,
@@ -197,6 +198,41 @@ _ROWS: dict[str, tuple[Panel, ...]] = {
                     f" / {rate(m.RECOMMENDATION_OUTCOMES, by=('version',), where=SHOWN, window='1h')}",
                     "{{version}}",
                 ),
+            ),
+        ),
+    ),
+    "enforced": (
+        Panel(
+            "How long does what is taken down stay visible?",
+            "99 of 100 enforced posts were out of searches and recommendations this soon after their cause.",
+            "s",
+            "moderation.md",
+            (("riverlight:enforced_seconds:p99", "enforced"),),
+            Limit(ENFORCED_WITHIN_S),
+        ),
+        Panel(
+            "And what is demoted, or given back?",
+            "From the cause of a verdict to its being applied, 99 of 100.",
+            "s",
+            "moderation.md",
+            ((quantile(0.99, m.FRESHNESS, by=("effect",), where='system="moderation"', window="10m"), "{{effect}}"),),
+            Limit(ENFORCED_WITHIN_S),
+        ),
+        Panel(
+            "How much is taken down and lowered?",
+            "Items that verdicts restrict now.",
+            "short",
+            "moderation.md",
+            ((highest(m.INDEX_ITEMS, by=("state",), where='index="restrictions"'), "{{state}}"),),
+        ),
+        Panel(
+            "How much of what was found did verdicts keep out?",
+            "Candidates a second that searches and homepages left out because a post that shows them was taken down.",
+            "ops",
+            "moderation.md",
+            (
+                (rate(m.SEARCH_REMOVED, by=("system",), where='reason="enforced"'), "{{system}}"),
+                (rate(m.RECOMMENDATION_REMOVED, where='reason="enforced"'), "recommendation"),
             ),
         ),
     ),

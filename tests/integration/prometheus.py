@@ -30,8 +30,8 @@ _WITHIN_S = 30.0
 
 #: A value or more for every label there is, those that queries ask for among them.
 LABEL_VALUES: dict[str, tuple[str, ...]] = {
-    "system": ("visual_search", "recommendation"),
-    "effect": ("searchable", "gone", "feature"),
+    "system": ("visual_search", "recommendation", "moderation"),
+    "effect": ("searchable", "gone", "demoted", "feature"),
     "outcome": (
         *("ok", "late", "applied", "dead_letter", "invalid", "other_model", "internal", "failed", "loaded", "refused"),
         *("impression", "click", "completed", "like", "dislike"),
@@ -47,9 +47,12 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "method": ("POST",),
     "status": ("200", "500"),
     "stage": ("embed", "search", "rerank"),
-    "reason": ("hidden",),
-    "index": ("visual",),
-    "state": ("active", "hidden", "open", "kept", "broken"),
+    "reason": ("hidden", "enforced"),
+    "index": ("visual", "restrictions"),
+    "state": ("active", "hidden", "enforced", "demoted", "open", "kept", "broken"),
+    "action": ("allow", "review", "demote", "enforce"),
+    "harm": ("violence", "none"),
+    "actor": ("model", "reviewer"),
     "viewer": ("known", "new"),
     "scored_by": ("blend", "ranker"),
     "degraded": ("yes", "no"),

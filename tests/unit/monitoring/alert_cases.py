@@ -10,10 +10,11 @@ from typing import Any
 
 from monitoring.alerts import ALERTS
 from monitoring.rules import rule_groups
-from tests.unit.monitoring.alerts import answers, freshness, index, processes, recommendation, streams
+from tests.unit.monitoring.alerts import answers, freshness, index, moderation, processes, recommendation, streams
 from tests.unit.monitoring.alerts.case import Case
 
-CASES = [case for group in (freshness, answers, processes, streams, index, recommendation) for case in group.CASES]
+_GROUPS = (freshness, answers, processes, streams, index, recommendation, moderation)
+CASES = [case for group in _GROUPS for case in group.CASES]
 
 
 def rules_for(alert: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ OPERATIONS = [
     ("/v1/recommendations/{user_id}", "GET"),
     ("/v1/recommendations/{user_id}/why-not/{item_id}", "GET"),
     ("/v1/recommender", "GET"),
+    ("/v1/restrictions", "GET"),
     ("/v1/index", "GET"),
     ("/v1/index/verify", "POST"),
     ("/v1/index/rebuild", "POST"),
