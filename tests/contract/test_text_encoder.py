@@ -13,6 +13,7 @@ from core.ports import TextEncoder
 from core.settings import TextEncoderSettings
 from models.text.load import load_text_encoder
 from tests.fakes.text_encoder import FakeTextEncoder
+from tests.unit.models.text.tiny_models import tiny_bert
 
 POSTS = [
     "the cat sleeps on the warm sofa",
@@ -53,7 +54,15 @@ def e5_with_a_memo(home: Path) -> TextEncoder:
     return load_text_encoder(TextEncoderSettings(memo=3), home)
 
 
-@pytest.fixture(scope="module", params=[fake, e5, e5_on_two_threads, e5_with_a_memo], ids=lambda make: make.__name__)
+def huggingface(home: Path) -> TextEncoder:
+    folder = tiny_bert(home / "bert")
+    settings = TextEncoderSettings(kind="huggingface", model=str(folder), prefix="", batch_size=2, memo=0, device="cpu")
+    return load_text_encoder(settings, home)
+
+
+@pytest.fixture(
+    scope="module", params=[fake, e5, e5_on_two_threads, e5_with_a_memo, huggingface], ids=lambda make: make.__name__
+)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextEncoder:
     make: Callable[[Path], TextEncoder] = request.param
     return make(tmp_path_factory.mktemp("home"))
