@@ -10,8 +10,12 @@ teaches the ranker to pick, and its quality is measured by that order, so `pick`
 
 Without a ranker, or when it is late, fails, or says nothing that is a number, `base` blends the generators: each gives
 a candidate `1 / (1 + rank / 20)` times its weight, as in reciprocal rank fusion (Cormack et al. 2009), and the sum is
-divided by that of all weights. Both lie in [0, 1]. A candidate of which the ranker knows nothing (all NaN: a video
-newer than the training) gets what the blend says of it.
+divided by that of all weights. Both lie in [0, 1].
+
+A candidate of which the ranker knows nothing (all NaN: a video newer than the training) has a blend and no mean. The
+others of the answer have both, and the blend is the lower by far; so the new one counts what others that blend like it
+count on average, by isotonic regression over this answer (`isotonic.told_on`). The scores of the others stay what they
+are.
 """
 
 import concurrent.futures
@@ -27,6 +31,7 @@ from core.settings import RecommendationSettings
 from monitoring.catalogue import RECOMMENDATION_RANKER
 from monitoring.recorder import Recorder
 from serving.recommendation.bounded import Bounded, Busy
+from serving.recommendation.isotonic import told_on
 from serving.recommendation.ports import Candidates, Ranker, Rows, Scores, Viewer
 from serving.recommendation.videos import Videos
 from serving.restrictions.restriction import lowered
@@ -59,7 +64,7 @@ class Scored:
     """Scores `(n,)` of candidates, what they are made of, and what made them."""
 
     scores: Scores
-    objectives: Mapping[str, Scores]  # `pick`, `click`, `watch`, `like` (NaN: not known) or `blend`; `dislike` …
+    objectives: Mapping[str, Scores]  # `pick`, `click`, `watch`, `like` (NaN: not known) or `blend` …; `dislike` …
     scored_by: str  # version of the ranker, or `BLEND`
     ranker_missing: str | None = None  # a ranker there is, but it was `late`, `busy`, `failed` or said `nothing`
 
@@ -98,8 +103,11 @@ class Scorer:
             objectives, scored_by = dict(heads), self._ranker.version if self._ranker is not None else BLEND
             base = self._mean(heads)
             if (unknown := np.isnan(base)).any():
-                objectives["blend"] = np.where(unknown, blend(candidates), np.float32(np.nan))
-                base = np.where(unknown, objectives["blend"], base)
+                blended, known = blend(candidates), ~unknown
+                base[unknown] = told_on(base[known], blended[known], blended[unknown])
+                nothing = np.float32(np.nan)
+                objectives["blend"] = np.where(unknown, blended, nothing)
+                objectives["blend_told"] = np.where(unknown, base, nothing)
         else:
             base = blend(candidates)
             objectives, scored_by = {"blend": base}, BLEND

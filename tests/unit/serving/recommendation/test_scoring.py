@@ -1,9 +1,13 @@
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.settings import RecommendationSettings
 from monitoring.catalogue import RECOMMENDATION_RANKER
@@ -37,9 +41,22 @@ def viewer(*history: Past) -> Viewer:
     return Viewer("viewer", START + timedelta(hours=1), history=history)
 
 
-def candidates(**places: list[int]) -> Candidates:
+def candidates(n: int = N, **places: Sequence[int]) -> Candidates:
     proposed = {name: (np.array(one, np.int32), np.ones(len(one), np.float32)) for name, one in places.items()}
-    return Candidates(np.arange(N), proposed)
+    return Candidates(np.arange(n), proposed)
+
+
+@contextmanager
+def scorer_of(ranker: Says, n: int) -> Iterator[Scorer]:
+    """Give a scorer over `n` videos of which nothing but the ranker's word counts."""
+    settings = RecommendationSettings(**ONLY_RANKER)
+    state = state_of(settings)
+    for number in range(n):
+        state.apply(created(f"v{number}", 0))
+    with ThreadPoolExecutor(1) as threads:
+        scorer = Scorer(state.videos, settings, recorder=Recorder(), threads=threads, at_once=2, ranker=ranker)
+        scorer.ranker = ranker
+        yield scorer
 
 
 @pytest.fixture
@@ -95,17 +112,47 @@ def test_one_pick_like_another_is_the_best(make_scorer):
     assert scored.scores.tolist() == [1.0] * N
 
 
-def test_what_the_ranker_does_not_know_is_blended(make_scorer):
+def test_what_the_ranker_does_not_know_is_blended_and_told_on_its_scale(make_scorer):
     nan = np.nan
     heads = {"pick": np.array([nan, 2, 1, nan], np.float32), "watch": np.array([nan, 0.2, 0.4, nan], np.float32)}
-    found = candidates(popular=[3, 1], fresh=[0, 3])
+    found = candidates(popular=[3, 1, 2], fresh=[0, 3])
     scored = make_scorer(Says(heads), pick_weight=1, watch_weight=1).score(viewer(), found)
     blended = blend(found)
-    assert scored.scores.tolist() == pytest.approx([blended[0], 0.6, 0.2, blended[3]])
-    assert blended[3] > blended[0] > 0
+    assert blended[3] > blended[1] > blended[2] > blended[0] > 0
+    below = 0.2 * blended[0] / blended[2]  # the least of the known has 0.2
+    assert scored.scores.tolist() == pytest.approx([below, 0.6, 0.2, 0.6])
     assert scored.scored_by == "ranker/7"
     assert np.isnan(scored.objectives["pick"]).tolist() == [True, False, False, True]
-    assert np.isnan(scored.objectives["blend"]).tolist() == [False, True, True, False]
+    for name, values in {"blend": blended, "blend_told": scored.scores}.items():
+        assert scored.objectives[name] == pytest.approx([values[0], nan, nan, values[3]], nan_ok=True)
+
+
+@given(st.data())
+def test_unknown_videos_leave_the_order_and_the_scores_of_the_others(data):
+    """Whatever the ranker knows, and wherever generators put the rest."""
+    n = data.draw(st.integers(1, 30))
+    picks = data.draw(st.lists(st.floats(-9, 9, width=16), min_size=n, max_size=n))
+    unknown = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    places = {name: data.draw(st.permutations(range(n))) for name in ("popular", "content", "ease")}
+    picks = np.where(unknown, np.nan, np.array(picks, np.float32))
+    with scorer_of(Says({"pick": picks}), n) as scorer:
+        whole = scorer.score(viewer(), candidates(n, **places))
+        known = np.flatnonzero(~unknown)
+        if not len(known):
+            assert whole.scored_by == BLEND
+            return
+        scorer.ranker.heads = {"pick": picks[known]}
+        alone = scorer.score(viewer(), Candidates(known, {}))
+    assert whole.scores[known].tolist() == alone.scores.tolist()
+    strangers = np.flatnonzero(unknown)
+    by_blend = strangers[np.argsort(blend(candidates(n, **places))[strangers])]
+    assert (np.diff(whole.scores[by_blend]) >= 0).all()
+    assert ((whole.scores >= 0) & (whole.scores <= alone.scores.max())).all()
+
+
+def test_without_unknown_videos_nothing_is_blended(make_scorer):
+    scored = make_scorer(Says({"pick": np.arange(N)})).score(viewer(), candidates(popular=[3, 1]))
+    assert not {"blend", "blend_told"} & scored.objectives.keys()
 
 
 @pytest.mark.parametrize(
