@@ -70,7 +70,7 @@ def build_app(settings: Settings, node_resources: Mapping[str, str] | None = Non
         ray_actor_options={"num_cpus": 0.5, "memory": _GATEWAY_BYTES, "resources": resources.get(GATEWAY, {})},
         **_gateway_limits(serving),
     )
-    applications = {ENCODER: encoder.bind(settings), GATEWAY: gateway.bind(settings, ENCODER)}
+    applications = {ENCODER: encoder.bind(settings), GATEWAY: gateway.bind(settings, ENCODER, MODERATOR)}
     if settings.moderation.enabled:
         moderator: Any = serve.deployment(
             ModeratorService,

@@ -28,6 +28,7 @@ from core.settings import (
     HttpSettings,
     IndexSettings,
     MediaSettings,
+    ModerationSettings,
     RecommendationSettings,
     SearchSettings,
     ServingSettings,
@@ -36,6 +37,7 @@ from core.settings import (
 from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
+from models.moderation.policy import PolicyFile
 from models.registry.store import ModelRegistry
 from monitoring.recorder import Recorder
 from monitoring.tracing import NO_TRACING, Tracer
@@ -44,6 +46,7 @@ from serving.embedder import ImageEmbedder
 from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
+from serving.moderation.desk import ModerationDesk
 from serving.recommendation.opening import open_recommender
 from serving.recommendation.topic_log import STREAMS
 from serving.restrictions.follower import RestrictionsFollower
@@ -51,11 +54,13 @@ from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
+from storage.moderation import ModerationStore
 from storage.objects import open_object_store
 from streams.agents.index_upload import UploadIndexer
 from streams.envelope import Envelope
 from tests.fakes.encoder import FakeImageEncoder
 from tests.fakes.entry_log import MemoryEntryLog
+from tests.fakes.moderator import FakeModerator
 from tests.fakes.publisher import FakePublisher
 
 _WITHIN_S = 30.0
@@ -174,6 +179,7 @@ def live_gateway(
     embedding: EmbeddingService | None = None,
     tracer_of: Callable[[str], Tracer] = lambda process: NO_TRACING,
     registry: ModelRegistry | None = None,
+    moderation: ModerationSettings | None = None,
 ) -> Iterator[LiveGateway]:
     """Run the gateway in a thread. Without an encoder, images are similar when their colours are.
 
@@ -230,6 +236,8 @@ def live_gateway(
         inbox=catalogue,
         tracer=tracer_of("worker-content"),
     )
+    moderation = moderation or ModerationSettings()
+    store = ModerationStore(catalogue.database, clock)
     deps = GatewayDeps(
         http=http or HttpSettings(),
         auth=AuthSettings(),
@@ -253,6 +261,7 @@ def live_gateway(
         door=door or Door(None),
         rates=None,
         recommendation=recommendation,
+        moderation=ModerationDesk(store, FakeModerator(), PolicyFile(moderation.policy), moderation, clock),
     )
     config = uvicorn.Config(create_api(deps), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)

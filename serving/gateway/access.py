@@ -13,6 +13,8 @@ _REVIEWERS = frozenset({_reviewer, _admin})
 _ADMINS = frozenset({_admin})
 _WATCHERS = frozenset({_admin, _service})
 _ANY_ROLE = frozenset(GRANTED)
+#: An application acts for its users: for the author of a post, or for a reader who reports one.
+_FOR_AUTHORS = frozenset({_producer, _reviewer, _admin})
 
 #: Method and path template of every route, with who may call it and what kind of call it is to the rate limits.
 #: HEAD is as GET.
@@ -34,6 +36,27 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("GET", "/v1/features/users/{user_id}"): (_WATCHERS, Kind.read),
     # How many posts were taken down and lowered, and for what.
     ("GET", "/v1/restrictions"): (_REVIEWERS, Kind.read),
+    # What would be decided about a post. Readers may try texts, too; what is known of an author counts for nobody who
+    # could not see decisions about them (the route says so). It costs as much as a search.
+    ("POST", "/v1/moderation/score"): (_ANY_ROLE, Kind.search),
+    # The rules that everybody's posts are held to.
+    ("GET", "/v1/moderation/policy"): (_ANY_ROLE, Kind.read),
+    # The statement of reasons is the author's: the application that posts for them asks for it, and reviewers.
+    ("GET", "/v1/posts/{post_id}/decision"): (_FOR_AUTHORS, Kind.read),
+    # With every score, and who decided.
+    ("GET", "/v1/posts/{post_id}/decisions"): (_REVIEWERS, Kind.read),
+    # Readers report as themselves, applications for anybody (the route says so). An event like those of the collector.
+    ("POST", "/v1/posts/{post_id}/reports"): (_ANY_ROLE, Kind.events),
+    # An author appeals through the application that posts for them.
+    ("POST", "/v1/decisions/{decision_id}/appeals"): (_SENDERS, Kind.events),
+    ("GET", "/v1/appeals/{appeal_id}"): (_FOR_AUTHORS, Kind.read),
+    # Everything about a post and its author, and the power over both.
+    ("GET", "/v1/review/jobs"): (_REVIEWERS, Kind.read),
+    ("GET", "/v1/review/jobs/{job_id}"): (_REVIEWERS, Kind.read),
+    ("POST", "/v1/review/lease"): (_REVIEWERS, Kind.read),
+    ("POST", "/v1/review/jobs/{job_id}/lease"): (_REVIEWERS, Kind.read),
+    ("POST", "/v1/review/jobs/{job_id}/release"): (_REVIEWERS, Kind.read),
+    ("POST", "/v1/review/jobs/{job_id}/decision"): (_REVIEWERS, Kind.read),
     ("GET", "/v1/index"): (_READERS, Kind.read),
     ("POST", "/v1/index/verify"): (_ADMINS, Kind.maintenance),
     ("POST", "/v1/index/rebuild"): (_ADMINS, Kind.maintenance),

@@ -16,8 +16,10 @@ from serving.gateway.routes import (
     index,
     items,
     media,
+    moderation,
     recommendations,
     restrictions,
+    review,
     search,
     session,
     traces,
@@ -25,7 +27,7 @@ from serving.gateway.routes import (
 from serving.gateway.schemas import ProblemDocument
 
 _NOUNS = (
-    *(media, events, search, recommendations, items, traces, features, index, restrictions),
+    *(media, events, search, recommendations, items, traces, features, index, restrictions, moderation, review),
     *(health, session, console),
 )
 

@@ -8,8 +8,10 @@ from typing import cast
 import structlog
 from fastapi import Request
 
+from core.access.roles import Principal
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError
+from core.moderation import Moderator
 from core.ports import EmbeddingService, ObjectStore, Publisher, VectorIndex
 from core.settings import (
     AuthSettings,
@@ -24,6 +26,7 @@ from core.topics import INDEX_ENTRIES, VERDICTS
 from features.reader import FeatureReader
 from models.index import LiveIndex, RecallSampler
 from models.media.decoder import MediaDecoder
+from models.moderation.policy import PolicyFile
 from models.registry.packaged import open_registry
 from monitoring.catalogue import LIVE_RECALL
 from monitoring.recorder import Recorder
@@ -36,6 +39,7 @@ from serving.following.topic_log import KafkaTopicLog
 from serving.gateway.jobs import Jobs
 from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
+from serving.moderation.desk import ModerationDesk
 from serving.recommendation.opening import RunningRecommender, open_recommender
 from serving.recommendation.topic_log import kafka_logs
 from serving.restrictions.follower import RestrictionsFollower
@@ -46,6 +50,7 @@ from serving.traces import TraceStore
 from serving.visual_search import VisualSearch
 from storage.catalogue import Catalogue
 from storage.log.producer import KafkaPublisher
+from storage.moderation import ModerationStore
 from storage.objects import open_object_store
 
 _log = structlog.get_logger(__name__)
@@ -78,6 +83,7 @@ class GatewayDeps:
     tracer: Tracer = NO_TRACING
     recommendation: RunningRecommender | None = None
     recommendation_settings: RecommendationSettings = field(default_factory=RecommendationSettings)
+    moderation: ModerationDesk | None = None
     jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
@@ -145,15 +151,29 @@ async def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
+async def caller_of(request: Request) -> Principal:
+    """Return who calls, as the entrance found out (a FastAPI dependency)."""
+    caller: Principal = request.state.caller
+    return caller
+
+
 def open_gateway(
-    settings: Settings, embedding: EmbeddingService, *, dim: int, model_version: str, tracer: Tracer = NO_TRACING
+    settings: Settings,
+    embedding: EmbeddingService,
+    *,
+    dim: int,
+    model_version: str,
+    moderator: Moderator | None = None,
+    tracer: Tracer = NO_TRACING,
 ) -> GatewayDeps:
     """Open everything the gateway needs, and begin to follow the log. What it returns closes the tracer, too.
 
-    `dim` and `model_version` are those of the encoder that `embedding` reaches: the index holds its vectors only.
+    Args:
+        dim: of the encoder that `embedding` reaches, as is `model_version`: the index holds its vectors only.
+        moderator: scores posts for harm. Without one, or with `moderation.enabled` false, nothing is moderated here.
 
     Raises:
-        ConfigurationError: no broker is named, or the keys to verify tokens with are missing.
+        ConfigurationError: no broker is named, the keys to verify tokens with are missing, or the policy is not valid.
         Unavailable: a store does not answer.
     """
     if settings.broker.bootstrap is None:
@@ -163,10 +183,15 @@ def open_gateway(
     door = open_door(settings, clock)
     (_log.warning if door.is_open else _log.info)("access", mode=settings.auth.mode, host=settings.http.host)
     limited = settings.rates.enabled if settings.rates.enabled is not None else not door.is_open
+    policy = PolicyFile(settings.moderation.policy) if settings.moderation.enabled else None
     home: Path = settings.home.resolve()
     decoder = MediaDecoder(settings.media)
     decoder.start()
     catalogue = Catalogue.open(settings.catalogue_url, settings.catalogue)
+    moderation = None
+    if policy is not None and moderator is not None:
+        store = ModerationStore(catalogue.database, clock)
+        moderation = ModerationDesk(store, moderator, policy, settings.moderation, clock)
     served = ServedIndex(LiveIndex(dim, model_version, settings.index))
     follower = IndexFollower(
         served=served,
@@ -230,4 +255,5 @@ def open_gateway(
         tracer=tracer,
         recommendation=recommendation,
         recommendation_settings=settings.recommendation,
+        moderation=moderation,
     )

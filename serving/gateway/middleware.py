@@ -116,7 +116,7 @@ class GatewayMiddleware:
         if not always and self._full():
             return self._shed(scope)  # before anything is looked at: what is refused must cost next to nothing
         try:
-            await self._entrance.admit(scope)
+            scope["state"]["caller"] = await self._entrance.admit(scope)
         except (InvalidInput, Unavailable, HTTPException) as error:
             answer.close_connection = "content-length" in Headers(scope=scope) or scope["method"] not in _WITHOUT_BODY
             return problem_of(error)

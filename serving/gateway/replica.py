@@ -21,7 +21,10 @@ _LOOP_STUCK_AFTER_S = 10.0
 class Gateway:
     """One replica. Its constructor returns when it can answer, or at least say why it cannot yet (`/readyz`)."""
 
-    async def __init__(self, settings: Settings, encoder_app: str) -> None:  # type: ignore[misc]  # Serve awaits it
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: Settings, encoder_app: str, moderator_app: str
+    ) -> None:
+        """Open everything. The applications are those of the image encoder and of the moderator, by their names."""
         configure_logs("gateway", settings.monitoring.log_level, settings.monitoring.log_format)
         # Here and not above, so that whoever deploys this class does not import what only a replica needs.
         from ray import serve
@@ -29,6 +32,7 @@ class Gateway:
         from monitoring.tracing import open_tracer
         from serving.gateway.dependencies import open_gateway
         from serving.handles import HandleEmbeddingService
+        from serving.moderation.handle import HandleModerator
         from serving.replica_ports import bind_replica_ports_here
 
         bind_replica_ports_here()
@@ -37,11 +41,22 @@ class Gateway:
         tracer = open_tracer(settings.tracing, "gateway", settings.home.resolve())
         self._embedding = HandleEmbeddingService(handle, tracer)
         version, dim = await self._encoder()
-        self._deps = open_gateway(settings, self._embedding, dim=dim, model_version=version, tracer=tracer)
+        self._deps = open_gateway(
+            settings,
+            self._embedding,
+            dim=dim,
+            model_version=version,
+            moderator=HandleModerator(
+                lambda: serve.get_deployment_handle(moderator_app, app_name=moderator_app), tracer
+            ),
+            tracer=tracer,
+        )
         watched = settings.monitoring
         self._metrics_port = MetricsPort(self._deps.recorder, watched.host, watched.gateway_metrics_port)
         self._tick = time.monotonic()
-        self._ticking = asyncio.create_task(self._keep_ticking())
+        self._tasks = [asyncio.create_task(self._keep_ticking())]
+        if self._deps.moderation is not None:
+            self._tasks.append(asyncio.create_task(self._deps.moderation.keep_up()))
         # What lives from here on is long-lived; collecting among it again and again is what makes slow requests slow.
         gc.collect()
         gc.freeze()
@@ -61,8 +76,9 @@ class Gateway:
             raise Unavailable("the follower of verdicts has not moved for a while")
 
     async def __del__(self) -> None:  # how Ray Serve tells a replica that it ends
-        if hasattr(self, "_ticking"):
-            self._ticking.cancel()
+        if hasattr(self, "_tasks"):
+            for task in self._tasks:
+                task.cancel()
             await asyncio.to_thread(self._metrics_port.close)
             await self._deps.close()
 

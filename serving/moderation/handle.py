@@ -1,9 +1,13 @@
 """The moderator over a Ray Serve handle."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from core.errors import Unavailable
 from core.moderation import Moderator, PostScores, PostToScore, ScoreFailure
 from models.moderation_service import MAX_POSTS_PER_CALL
 from monitoring.logs import current_trace_id
@@ -16,8 +20,10 @@ _NOUN = "the moderator"
 class HandleModerator(Moderator):
     """Asks a `ModeratorService` deployment of the same Ray cluster."""
 
-    def __init__(self, handle: DeploymentHandle, tracer: Tracer = NO_TRACING) -> None:
-        self._handle = handle
+    def __init__(self, find: Callable[[], DeploymentHandle], tracer: Tracer = NO_TRACING) -> None:
+        """`find` returns the handle, or raises KeyError while nothing of that name is deployed: it may come later."""
+        self._find = find
+        self._handle: DeploymentHandle | None = None
         self._tracer = tracer
 
     async def score(
@@ -26,7 +32,7 @@ class HandleModerator(Moderator):
         """See the port. Long lists are asked about in several calls, one after the other, each with the time-out."""
         results: list[PostScores | ScoreFailure] = []
         for start in range(0, len(posts), MAX_POSTS_PER_CALL):
-            response = self._handle.score.remote(
+            response = (await self._found()).score.remote(
                 list(posts[start : start + MAX_POSTS_PER_CALL]),
                 explain=explain,
                 timeout_s=timeout_s,
@@ -38,5 +44,13 @@ class HandleModerator(Moderator):
 
     async def describe(self) -> dict[str, str]:
         """Return the versions of the models that score now. Raises Unavailable."""
-        versions: dict[str, str] = await answer_of(self._handle.describe.remote(), 10.0, _NOUN)
+        versions: dict[str, str] = await answer_of((await self._found()).describe.remote(), 10.0, _NOUN)
         return versions
+
+    async def _found(self) -> DeploymentHandle:
+        if self._handle is None:
+            try:
+                self._handle = await asyncio.to_thread(self._find)  # it asks the controller, and waits for it
+            except (KeyError, RayServeException, RayError) as error:
+                raise Unavailable(f"{_NOUN} is not deployed (yet): {error}") from error
+        return self._handle

@@ -27,6 +27,7 @@ from core.settings import (
     HttpSettings,
     IndexSettings,
     MediaSettings,
+    ModerationSettings,
     RateSettings,
     RecommendationSettings,
     SearchSettings,
@@ -36,6 +37,7 @@ from core.settings import (
 from features.reader import FeatureReader
 from models.index import LiveIndex
 from models.media.decoder import MediaDecoder
+from models.moderation.policy import PolicyFile
 from models.registry.store import ModelRegistry
 from monitoring.recorder import Recorder
 from serving.access import Door
@@ -43,6 +45,7 @@ from serving.follower import IndexFollower
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import GatewayDeps
 from serving.gateway.rates import RateLimiter
+from serving.moderation.desk import ModerationDesk
 from serving.recommendation.opening import open_recommender
 from serving.recommendation.topic_log import STREAMS
 from serving.restrictions.follower import RestrictionsFollower
@@ -50,8 +53,10 @@ from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
 from serving.traces import TraceStore
 from storage.catalogue import Catalogue
+from storage.moderation import ModerationStore
 from storage.objects import open_object_store
 from tests.fakes.entry_log import MemoryEntryLog
+from tests.fakes.moderator import FakeModerator
 from tests.fakes.publisher import FakePublisher
 from tests.unit.serving.restrictions.verdicts import put
 
@@ -208,6 +213,7 @@ class Shape:
     rates: RateSettings | None = None
     recommendation: RecommendationSettings | None = field(default_factory=RecommendationSettings)
     registry: ModelRegistry | None = None
+    moderation: ModerationSettings | None = field(default_factory=ModerationSettings)
 
 
 @pytest.fixture
@@ -246,6 +252,10 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
                 restrictions=restrictions,
             )
             recommendation.start()
+        moderation = None
+        if shape.moderation is not None:
+            store, policy = ModerationStore(catalogue.database, clock), PolicyFile(shape.moderation.policy)
+            moderation = ModerationDesk(store, FakeModerator(), policy, shape.moderation, clock)
         deps = GatewayDeps(
             http=shape.http,
             auth=shape.auth,
@@ -268,6 +278,7 @@ async def make_world(tmp_path: Path) -> AsyncIterator[Callable[..., World]]:
             door=shape.door,
             rates=RateLimiter(shape.rates, recorder) if shape.rates else None,
             recommendation=recommendation,
+            moderation=moderation,
         )
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app=create_api(deps)), base_url="http://gateway")
         world = World(deps, log, client, streams, verdicts)

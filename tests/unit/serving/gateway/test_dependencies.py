@@ -1,4 +1,4 @@
-"""What is configured reaches the recommender that a replica opens."""
+"""What is configured reaches the recommender and the moderation desk that a replica opens."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from core import events
+from core.errors import ConfigurationError
 from core.settings import BrokerSettings, Settings
+from models.moderation.policy import packaged_policy
 from serving.exchange import Exchange
 from serving.gateway import dependencies
 from serving.recommendation.recommend import RecommendQuery
 from serving.recommendation.topic_log import STREAMS
 from tests.fakes.entry_log import MemoryEntryLog
+from tests.fakes.moderator import FakeModerator
 from tests.fakes.publisher import FakePublisher
 from tests.unit.serving.gateway.conftest import DIM, MODEL, HashEmbedding, World
 from tests.unit.serving.recommendation import live_events as ev
@@ -62,7 +65,7 @@ class Opened:
 async def open_with(tmp_path, monkeypatch):
     opened = []
 
-    def open_with(**sections: dict[str, Any]) -> Opened:
+    def open_with(moderator: FakeModerator | None = None, **sections: dict[str, Any]) -> Opened:
         streams = {stream: MemoryEntryLog() for stream in STREAMS}
         monkeypatch.setattr(dependencies, "kafka_logs", lambda bootstrap: streams)
         monkeypatch.setattr(dependencies, "KafkaTopicLog", lambda bootstrap, topic: MemoryEntryLog())
@@ -71,7 +74,9 @@ async def open_with(tmp_path, monkeypatch):
         settings = plain.model_copy(
             update={name: getattr(plain, name).model_copy(update=values) for name, values in sections.items()}
         )
-        deps = dependencies.open_gateway(settings, HashEmbedding(None), dim=DIM, model_version=MODEL)
+        deps = dependencies.open_gateway(
+            settings, HashEmbedding(None), dim=DIM, model_version=MODEL, moderator=moderator
+        )
         opened.append(Opened(deps, streams))
         return opened[-1]
 
@@ -157,3 +162,20 @@ async def test_the_state_is_saved_in_the_home(open_with, tmp_path):
     World.until(lambda: opened.recommendation.follower.ready()[0])
     written = opened.recommendation.follower.snapshot()
     assert written.parent == tmp_path / "recommendation"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_moderation_is_opened_where_it_is_enabled_and_somebody_scores(open_with, enabled):
+    assert (open_with(FakeModerator(), moderation={"enabled": enabled}).deps.moderation is not None) == enabled
+    assert open_with(None, moderation={"enabled": enabled}).deps.moderation is None
+
+
+async def test_the_policy_that_the_settings_name_is_the_one_of_the_desk(open_with, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_bytes(packaged_policy().replace(b"name: default", b"name: ours"))
+    moderation = open_with(FakeModerator(), moderation={"policy": policy}).deps.moderation
+    assert moderation is not None
+    assert moderation.policy.policy.name == "ours"
+    policy.write_text("name: broken")
+    with pytest.raises(ConfigurationError):
+        open_with(FakeModerator(), moderation={"policy": policy})
