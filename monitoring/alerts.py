@@ -27,12 +27,15 @@ LEFT_OUT_AT_MOST = 0.1
 BLENDED_AT_MOST = 0.5
 STALE_AFTER_S = 5
 ENFORCED_WITHIN_S = 1.0
+DECIDED_WITHIN_S = 1.0
+NOT_SCORED_AT_MOST = 0.05
 BROKEN_AT_MOST = 0.2
 BROKEN_FEW = 10
 _DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 _RECOMMENDER = 'system="recommendation"'
 ENFORCED = 'system="moderation",effect="gone"'
+_NOT_SCORED = 'outcome="failed"'
 _REFUSED = 'outcome=~"refused|failed"'
 _BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
 _KEPT = highest(m.EXPLORATION_PROMISES, where='state="kept"')
@@ -264,6 +267,31 @@ ALERTS: tuple[Alert, ...] = (
         "5m",
         "ticket",
         "posts that are taken down stay in searches and recommendations for more than a second",
+        "moderation.md",
+    ),
+    Alert(
+        "DecisionsLate",
+        f"{quantile(0.99, m.MODERATION_DECISION_SECONDS, window='10m')} > {DECIDED_WITHIN_S:g}",
+        "10m",
+        "ticket",
+        "posts wait for more than a second to be decided, and are shown meanwhile",
+        "moderation.md",
+    ),
+    Alert(
+        "PostsNotScored",
+        f"{rate(m.MODERATION_SCORED, where=_NOT_SCORED)} / {rate(m.MODERATION_SCORED)} > {NOT_SCORED_AT_MOST}"
+        f" or {rate(m.MODERATION_UNANSWERED)} > 0",
+        "5m",
+        "ticket",
+        "posts are not scored and wait for people instead",
+        "moderation.md",
+    ),
+    Alert(
+        "PolicyRefused",
+        f"{increase(m.MODERATION_POLICY, where=_REFUSED)} > 0",
+        "1m",
+        "ticket",
+        "the moderation policy's file is not valid; the one before it decides",
         "moderation.md",
     ),
     # Within its means -------------------------------------------------------------------------------------------

@@ -373,6 +373,11 @@ MODERATION_SCORED = Counter(
     labels=("outcome",),
     owner="serving",
 )
+MODERATION_UNANSWERED = Counter(
+    "riverlight_moderation_unanswered_posts",
+    "Posts that the agent could not have scored in time: the moderator was away, full or slow.",
+    owner="streams",
+)
 MODERATION_DECISIONS = Counter(
     "riverlight_moderation_decisions",
     "Decisions by what was decided, the class of harm that weighed most (`none` without one), and who decided: model, "

@@ -88,6 +88,13 @@ PROMISES: tuple[Promise, ...] = (
         ),
     ),
     Promise(
+        "moderated",
+        "Moderated: a post is decided about within a second, and never let through because something failed",
+        "99 % of posts decided within 1 s; what cannot be scored waits for a person",
+        "posts, from being written to their decision being stored; posts that could not be scored",
+        ("DecisionsLate", "PostsNotScored", "PolicyRefused"),
+    ),
+    Promise(
         "enforced",
         "Enforced: what is judged harmful is in no answer a second later",
         f"99 % of what is taken down within {ENFORCED_WITHIN_S:g} s of its cause: the post, a report, a person's word",

@@ -48,6 +48,11 @@ RECORDINGS = (
     Recording(
         "riverlight:recommendations:rate5m", rate(m.RECOMMENDATIONS, by=("scored_by", "degraded")), "recommended"
     ),
+    Recording(
+        "riverlight:moderation_decision_seconds:p99",
+        quantile(0.99, m.MODERATION_DECISION_SECONDS, window="10m"),
+        "moderated",
+    ),
     Recording("riverlight:enforced_seconds:p99", quantile(0.99, m.FRESHNESS, where=ENFORCED, window="10m"), "enforced"),
     Recording("riverlight:model_age_seconds", f"time() - {highest(m.MODEL_CREATED, by=('version',))}", "current"),
     Recording(

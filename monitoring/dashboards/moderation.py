@@ -61,7 +61,10 @@ MODERATION = Dashboard(
                     "Posts a second that were scored, scored in part, or not at all. The last are reviewed by people.",
                     "ops",
                     _RUNBOOK,
-                    ((rate(m.MODERATION_SCORED, by=("outcome",)), "{{outcome}}"),),
+                    (
+                        (rate(m.MODERATION_SCORED, by=("outcome",)), "{{outcome}}"),
+                        (rate(m.MODERATION_UNANSWERED), "no answer in time"),
+                    ),
                 ),
                 Panel(
                     "How long does each stage take?",

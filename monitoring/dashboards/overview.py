@@ -3,6 +3,7 @@
 from monitoring import catalogue as m
 from monitoring.alerts import (
     CPU_AT_MOST,
+    DECIDED_WITHIN_S,
     ENFORCED_WITHIN_S,
     FILES_AT_MOST,
     MODEL_OLD_AFTER_S,
@@ -199,6 +200,34 @@ _ROWS: dict[str, tuple[Panel, ...]] = {
                     "{{version}}",
                 ),
             ),
+        ),
+    ),
+    "moderated": (
+        Panel(
+            "How soon are posts decided?",
+            "99 of 100 posts, from being written to their decision being stored.",
+            "s",
+            "moderation.md",
+            (("riverlight:moderation_decision_seconds:p99", "decided"),),
+            Limit(DECIDED_WITHIN_S),
+        ),
+        Panel(
+            "Can posts be scored?",
+            "Posts a second by what the moderator made of them, and those it did not answer in time. These wait for "
+            "people.",
+            "ops",
+            "moderation.md",
+            (
+                (rate(m.MODERATION_SCORED, by=("outcome",)), "{{outcome}}"),
+                (rate(m.MODERATION_UNANSWERED), "no answer in time"),
+            ),
+        ),
+        Panel(
+            "Is the policy in force the one in the file?",
+            "Changed policy files of the last ten minutes that were taken, and refused.",
+            "short",
+            "moderation.md",
+            ((increase(m.MODERATION_POLICY, by=("outcome",)), "{{outcome}}"),),
         ),
     ),
     "enforced": (

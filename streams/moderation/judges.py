@@ -178,6 +178,7 @@ class PostJudges:
             except Unavailable as error:
                 if deadline - loop.time() <= _PAUSE_S:
                     _log.warning("posts_not_scored", posts=len(posts), error=str(error))
+                    self._recorder.count(metrics.MODERATION_UNANSWERED, len(posts))
                     return [
                         ScoreFailure(post_id=post.post_id, code=error.code, message=str(error), transient=True)
                         for post in posts
