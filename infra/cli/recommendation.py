@@ -14,6 +14,14 @@ from core.errors import InvalidInput
 from core.settings import load_settings
 from infra.cli.features import TIMES
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console, to_plain
+from infra.cli.ray_training import (
+    CheckpointsOption,
+    CpusOption,
+    GpusOption,
+    RayOption,
+    RayOptions,
+    WorkersOption,
+)
 from infra.cli.recommendation_online import evaluate_online_command
 
 if TYPE_CHECKING:
@@ -54,7 +62,9 @@ UntilOption = Annotated[
 SearchOption = Annotated[
     SearchMethod, typer.Option("--search", help="Choose settings on the validation split; never on the test.")
 ]
-TrialsOption = Annotated[int, typer.Option(min=1, help="With --search optuna: settings tried for each model.")]
+TrialsOption = Annotated[
+    int | None, typer.Option(min=1, help="With --search optuna: settings tried for each model. Default: 20.")
+]
 
 
 def train_recommendation_command(
@@ -66,10 +76,15 @@ def train_recommendation_command(
     until: UntilOption = None,
     relevant_from: RelevantOption = None,
     search: SearchOption = SearchMethod.none,
-    trials: TrialsOption = 20,
+    trials: TrialsOption = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the model, as name=value (repeat for several).")
     ] = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    cpus_per_worker: CpusOption = None,
+    gpus_per_worker: GpusOption = None,
+    checkpoints: CheckpointsOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights, manifest and card.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make the result champion.")] = False,
     output: OutputOption = OutputFormat.text,
@@ -78,29 +93,46 @@ def train_recommendation_command(
 
     docs/how-to/recommend.md
 
-    Example: `riverlight train recommendation --model two-tower --promote`
-    """
-    from models.recommendation.report import progress_bar
-    from models.recommendation.train import train_recommender
-    from models.registry.packaged import open_registry
+    Examples:
 
+    * `riverlight train recommendation --model two-tower --promote`
+
+    * `riverlight train recommendation --model full-system --ray auto --workers 4 --checkpoints s3://bucket/training`
+    """
+    from models.recommendation.report import progress_bar, trials_table
+    from models.recommendation.train import taught_by, train_recommender, trainable
+    from models.registry.packaged import open_registry
+    from models.training.loop import train_here
+
+    on_ray = RayOptions(ray, workers, cpus_per_worker, gpus_per_worker, checkpoints)
     with errors(), progress_bar(progress_console()) as report:
-        home = load_settings().home
+        configured = load_settings()
+        home = configured.home
         settings = _settings(setting or [])
+        # What is wrong is said before anything is read or started.
+        tried = _trials(search, trials)
+        entry = trainable(model).with_settings(settings)
+        if on_ray.asked:
+            taught_by(entry, train_here)
         files = Files(interactions, items, users, archive, until, relevant_from)
         loaded = files.load(home)
-        trained = train_recommender(
-            model,
-            loaded,
-            out or home / "training" / f"recommendation-{model}",
-            command=f"riverlight train recommendation --model {model}"
-            + (" --archive" if archive else "")
-            + "".join(f" --set {pair}" for pair in setting or ()),
-            method=search.value,
-            trials=trials,
-            settings=settings,
-            report=report,
-        )
+        with on_ray.trainer(configured) as trainer:
+            trained = train_recommender(
+                model,
+                loaded,
+                out or home / "training" / f"recommendation-{model}",
+                command=f"riverlight train recommendation --model {model}"
+                + (" --archive" if archive else "")
+                + "".join(f" --set {pair}" for pair in setting or ())
+                + ("" if search is SearchMethod.none else f" --search {search.value}")
+                + ("" if trials is None else f" --trials {trials}")
+                + on_ray.command,
+                method=search.value,
+                trials=tried,
+                settings=settings,
+                trainer=trainer,
+                report=report,
+            )
         name = trained.manifest.model
         version = open_registry(home).register(name, trained.folder, alias="champion" if promote else None)
     figures = trained.manifest.metrics
@@ -110,9 +142,16 @@ def train_recommendation_command(
     for who in ("model", "reference"):
         values = figures[who]["values"]
         lines.append(f"{figures[who]['name']}: HR@10 {values['hr@10']:.3f}, nDCG@10 {values['ndcg@10']:.3f}")
+    trials_made = [{"settings": trial.changes, "validation_ndcg@10": trial.value} for trial in trained.trials]
     emit(
-        {"model": name, "version": version.version, "folder": version.folder, "metrics": figures},
-        "\n".join(lines),
+        {
+            "model": name,
+            "version": version.version,
+            "folder": version.folder,
+            "metrics": figures,
+            **({"trials": trials_made} if trials_made else {}),
+        },
+        Group(*([trials_table(trained.trials)] if trials_made else []), "\n".join(lines)),
         output,
     )
 
@@ -142,7 +181,7 @@ def evaluate_recommendation_command(
         SplitProtocol, typer.Option(help="Hold out each user's last relevant item, or the last tenth of the time.")
     ] = SplitProtocol.last,
     search: SearchOption = SearchMethod.none,
-    trials: TrialsOption = 20,
+    trials: TrialsOption = None,
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print the last model's nDCG@10 by group of users.")
     ] = False,
@@ -167,6 +206,7 @@ def evaluate_recommendation_command(
         if online:
             evaluate_online_command(since, policy or [], output)
             return
+        tried = _trials(search, trials)
         home = load_settings().home
         loaded = Files(interactions, items, users, archive, until, relevant_from).load(home)
         with progress_bar(progress_console()) as report:
@@ -175,7 +215,7 @@ def evaluate_recommendation_command(
                 names=models or (),
                 protocol=protocol.value,
                 method=search.value,
-                trials=trials,
+                trials=tried,
                 report=report,
             )
         folder = home / "evaluate" / "recommendation"
@@ -214,6 +254,12 @@ class Files:
             raise InvalidInput("--archive takes no files and no --relevant-from: what counts is in the events")
         until = None if self.until is None else self.until.replace(tzinfo=self.until.tzinfo or UTC)
         return load_archive(home.resolve() / "archive", until=until)
+
+
+def _trials(search: SearchMethod, trials: int | None) -> int:
+    if trials is not None and search is not SearchMethod.optuna:
+        raise InvalidInput("--trials is for --search optuna: the grid tries every combination")
+    return trials or 20
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

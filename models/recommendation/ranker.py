@@ -5,7 +5,7 @@ The wide part sees the generators' evidence alone, the deep part all (Cheng et a
 the history is weighted by how it relates to the candidate (Zhou et al. 2018, arxiv.org/abs/1706.06978).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from core.errors import InvalidInput
 from models.recommendation.candidates import Candidates
 from models.recommendation.feedback import PAD, Users
 from models.recommendation.recommender import Report, fitted, silent
+from models.training.lesson import Place, Recipe, Trainer
+from models.training.loop import train_here
 
 TASKS = ("click", "watch", "like")
 
@@ -102,6 +104,72 @@ class RankerNetwork(nn.Module):
         return (self.pick(hidden) + self.pick_wide(evidence)).squeeze(2), self.tasks(hidden) + self.wide(evidence)
 
 
+@dataclass(frozen=True, eq=False)
+class RankerLesson:
+    """What a ranker is taught: to pick what turned out relevant among the candidates, and what became of each."""
+
+    name: str
+    network: RankerNetwork
+    recipe: Recipe
+    config: RankerConfig
+    examples: Examples
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.examples.users) // self.config.batch_users)
+
+    def batches(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        order = rng.permutation(len(self.examples.users))
+        return (
+            order[start : start + self.config.batch_users] for start in range(0, len(order), self.config.batch_users)
+        )
+
+    def part(self, batch: NDArray[np.int64], place: Place) -> tuple[NDArray[np.int64], float]:
+        rows = batch[place.rows(len(batch))]
+        return (rows, len(rows) / len(batch)) if len(rows) else (batch[:1], 0.0)
+
+    def loss(self, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
+        examples, device = self.examples, self.network.items.device
+        items, places = self._sample(batch, rng)
+        across = batch[:, None]
+        evidence = examples.candidates.evidence[across, places]
+        pick, tasks = _scored(self.network, examples.users.part(batch), items, evidence, self.config.length)
+        happened = [each[across, places] for each in (examples.clicked, examples.watched, examples.liked)]
+        real = items != PAD
+        answered = torch.from_numpy((happened[2].sum(axis=1) > 0) & real.any(axis=1))
+        present, liked = torch.from_numpy(real).to(device), torch.from_numpy(happened[2]).to(device)
+        log_chance = pick.masked_fill(~present, -1e9).log_softmax(dim=1)
+        picked = -(log_chance * liked).sum(dim=1) / liked.sum(dim=1).clamp(min=1)
+        outcomes = torch.stack([torch.from_numpy(each).to(device) for each in happened], 2)
+        each = functional.binary_cross_entropy_with_logits(tasks, outcomes, reduction="none").sum(2)
+        listwise = picked[answered.to(device)].mean() if answered.any() else pick.sum() * 0
+        return listwise + self.config.task_weight * each[present].mean()
+
+    def _sample(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Draw candidates for a step: all relevant ones, then some of the others; return them and their places."""
+        items = self.examples.candidates.items[rows]
+        drawn = rng.random(items.shape)
+        drawn[self.examples.liked[rows] > 0] += 2.0
+        drawn[items == PAD] = -1.0
+        places = np.argsort(-drawn, axis=1)[:, : self.config.sampled]
+        return np.take_along_axis(items, places, axis=1), places
+
+
+def _scored(
+    network: RankerNetwork, users: Users, items: NDArray[np.int32], evidence: NDArray[np.float32], length: int
+) -> tuple[Tensor, Tensor]:
+    """Return what the network says of candidates `(B, C)`, having read `length` items of the histories."""
+    arrays = (
+        users.recent(length).astype(np.int64),
+        users.disliked[:, -length:].astype(np.int64),
+        np.nan_to_num(users.features),
+        items.astype(np.int64),
+        np.nan_to_num(evidence),
+    )
+    result: tuple[Tensor, Tensor] = network(*(torch.from_numpy(array).to(network.items.device) for array in arrays))
+    return result
+
+
 class Ranker:
     """Scores candidates for users. `rank` is for ordering; `tasks` are probabilities, for a score of several aims."""
 
@@ -110,6 +178,7 @@ class Ranker:
     def __init__(self, config: RankerConfig | None = None) -> None:
         self.config = config or RankerConfig()
         self.network: RankerNetwork | None = None
+        self.trainer: Trainer = train_here
         self._items: NDArray[np.float32] | None = None
 
     def fit(self, examples: Examples, items: NDArray[np.float32], report: Report = silent) -> None:
@@ -144,57 +213,9 @@ class Ranker:
         return self.network.deep - self.network.wide.in_features - 3 * self._items.shape[1] - 3
 
     def _train(self, examples: Examples, epochs: int, learning_rate: float, report: Report) -> None:
-        config = self.config
         assert self.network is not None
-        rng = np.random.default_rng(config.seed)
-        optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=config.weight_decay)
-        steps = max(2, epochs * -(-len(examples.users) // config.batch_users))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
-        self.network.train()
-        for epoch in range(epochs):
-            order = rng.permutation(len(examples.users))
-            for start in range(0, len(order), config.batch_users):
-                rows = order[start : start + config.batch_users]
-                loss = self._loss(examples, rows, rng)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-            report("ranker", epoch + 1, epochs)
-        self.network.eval()
-
-    def _loss(self, examples: Examples, rows: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        items, places = self._sample(examples, rows, rng)
-        across = rows[:, None]
-        pick, tasks = self._forward(examples.users.part(rows), items, examples.candidates.evidence[across, places])
-        present = torch.from_numpy(items != PAD)
-        liked = torch.from_numpy(examples.liked[across, places])
-        answered = (liked.sum(dim=1) > 0) & present.any(dim=1)
-        log_chance = pick.masked_fill(~present, -1e9).log_softmax(dim=1)
-        picked = -(log_chance * liked).sum(dim=1) / liked.sum(dim=1).clamp(min=1)
-        outcomes = torch.stack(
-            [
-                torch.from_numpy(examples.clicked[across, places]),
-                torch.from_numpy(examples.watched[across, places]),
-                liked,
-            ],
-            2,
-        )
-        each = functional.binary_cross_entropy_with_logits(tasks, outcomes, reduction="none").sum(2)
-        listwise = picked[answered].mean() if answered.any() else pick.sum() * 0
-        return listwise + self.config.task_weight * each[present].mean()
-
-    def _sample(
-        self, examples: Examples, rows: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Draw candidates for a step: all relevant ones, then some of the others; return them and their places."""
-        items = examples.candidates.items[rows]
-        drawn = rng.random(items.shape)
-        drawn[examples.liked[rows] > 0] += 2.0
-        drawn[items == PAD] = -1.0
-        places = np.argsort(-drawn, axis=1)[:, : self.config.sampled]
-        return np.take_along_axis(items, places, axis=1), places
+        recipe = Recipe(epochs, learning_rate, self.config.weight_decay, seed=self.config.seed)
+        self.trainer(RankerLesson(self.name, self.network, recipe, self.config, examples), report)
 
     def rank(self, users: Users, items: NDArray[np.int32], evidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return scores `(B, C)` for candidates `(B, C)` with evidence `(B, C, E)`; padding gets -inf."""
@@ -226,15 +247,7 @@ class Ranker:
     def _forward(self, users: Users, items: NDArray[np.int32], evidence: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         fitted(self._items, self.name)
         assert self.network is not None
-        disliked = users.disliked[:, -self.config.length :].astype(np.int64)
-        result: tuple[Tensor, Tensor] = self.network(
-            torch.from_numpy(users.recent(self.config.length).astype(np.int64)),
-            torch.from_numpy(disliked),
-            torch.from_numpy(np.nan_to_num(users.features)),
-            torch.from_numpy(items.astype(np.int64)),
-            torch.from_numpy(np.nan_to_num(evidence)),
-        )
-        return result
+        return _scored(self.network, users, items, evidence, self.config.length)
 
     def state(self) -> dict[str, NDArray]:
         items = fitted(self._items, self.name)

@@ -1,5 +1,6 @@
 """Showing a ladder to a person: tables and a plot."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from models.progress import Report, progress_bars
 from models.recommendation.ladder import Ladder
+from models.recommendation.search import OBJECTIVE, Trial
 
 COLUMNS = {
     "HR@10": "hr@10",
@@ -36,6 +38,25 @@ def ladder_table(ladder: Ladder) -> Table:
         cells = [f"{rung.values[metric]:.3f}" if metric in rung.values else "–" for metric in COLUMNS.values()]
         low, high = rung.intervals["ndcg@10"]
         table.add_row(rung.name, *cells, f"{low:.3f}–{high:.3f}", gain, f"{rung.fit_s:.1f}")
+    return table
+
+
+def trials_table(trials: Sequence[Trial], *, most: int = 10) -> Table:
+    """Return the best trials of a search, best first; `#` is when each was tried."""
+    numbered = sorted(enumerate(trials, start=1), key=lambda one: (-one[1].value, one[0]))
+    title = f"{len(trials)} settings tried on the validation split, best first"
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=f"the best {most}" if len(trials) > most else None,
+        min_width=len(title),
+        padding=(0, 0, 0, 1),
+    )
+    names = list(trials[0].changes)
+    for column in ("#", *names, OBJECTIVE):
+        table.add_column(column, justify="right")
+    for number, trial in numbered[:most]:
+        table.add_row(str(number), *(str(trial.changes[name]) for name in names), f"{trial.value:.4f}")
     return table
 
 

@@ -1,9 +1,11 @@
 """Choosing settings on the validation split. The test split is not even an argument here."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from core.errors import InvalidInput
 from models.recommendation.evaluate import measure
@@ -28,39 +30,56 @@ def search(
 ) -> tuple[Mapping[str, Any], list[Trial]]:
     """Return the settings with the best nDCG@10 on the validation split, and every trial.
 
-    `grid` tries all combinations of the entry's space; `optuna` lets a TPE sampler choose `trials` of them, seeded.
-    A model without a space, and the method `none`, return no changes.
+    `grid` tries all combinations of the entry's space; `optuna` lets a TPE sampler choose `trials` of them, none twice,
+    seeded. A model without a space, and the method `none`, return no changes.
     """
     if method == "none" or not entry.space:
         return {}, []
     if trials < 1:
         raise InvalidInput(f"a search needs at least one trial, got {trials}")
+    every = [dict(zip(entry.space, values, strict=True)) for values in itertools.product(*entry.space.values())]
+    wanted = len(every) if method == "grid" else min(trials, len(every))
+    stage = f"searching {entry.name}"
     done: list[Trial] = []
 
     def value_of(changes: Mapping[str, Any]) -> float:
         model = entry.build(changes)
         model.fit(validation.train)
         value = measure(model.score(validation.users), validation).values[OBJECTIVE]
-        done.append(Trial(dict(changes), value))
+        done.append(Trial(changes, value))
+        report(stage, len(done), wanted)
         return value
 
+    report(stage, 0, wanted)
     if method == "grid":
-        combinations = [
-            dict(zip(entry.space, values, strict=True)) for values in itertools.product(*entry.space.values())
-        ]
-        for number, changes in enumerate(combinations, start=1):
+        for changes in every:
             value_of(changes)
-            report(f"searching {entry.name}", number, len(combinations))
     else:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-        for number in range(trials):
-            trial = study.ask()
-            changes = {name: trial.suggest_categorical(name, list(values)) for name, values in entry.space.items()}
-            known = next((one.value for one in done if one.changes == changes), None)
-            study.tell(trial, value_of(changes) if known is None else known)
-            report(f"searching {entry.name}", number + 1, trials)
+        _by_optuna(every, entry.space, wanted, value_of)
     best = max(done, key=lambda trial: trial.value)
     return best.changes, done
+
+
+def _by_optuna(
+    every: list[dict[str, Any]],
+    space: Mapping[str, tuple[Any, ...]],
+    wanted: int,
+    value_of: Callable[[Mapping[str, Any]], float],
+) -> None:
+    """Try `wanted` different settings that the sampler chooses; where it repeats itself, one by chance comes next."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    rng = np.random.default_rng(0)
+    left = list(range(len(every)))
+    values: dict[int, float] = {}
+    while len(values) < wanted:
+        trial = study.ask()
+        chosen = every.index({name: trial.suggest_categorical(name, list(space[name])) for name in space})
+        if chosen in values:
+            study.enqueue_trial(every[int(rng.choice(left))])
+        else:
+            left.remove(chosen)
+            values[chosen] = value_of(every[chosen])
+        study.tell(trial, values[chosen])

@@ -128,8 +128,8 @@ class UserTower(nn.Module):
         return functional.normalize(states + self.out(states), dim=-1)
 
     def _mean(self, x: Tensor, present: Tensor) -> Tensor:
-        length = x.shape[1]
-        back = torch.arange(length)[:, None] - torch.arange(length)[None, :]  # how far before each place
+        place = torch.arange(x.shape[1], device=x.device)
+        back = place[:, None] - place[None, :]  # how far before each place
         weights = self.recency[back.clamp(0, len(self.recency) - 1)].exp() * (back >= 0)
         weights = weights[None] * present[:, None, :]
         return weights @ x / weights.sum(dim=2, keepdim=True).clamp(min=1e-6)
@@ -138,9 +138,11 @@ class UserTower(nn.Module):
         length = x.shape[1]
         assert self.encoder is not None
         x = x * x.shape[2] ** 0.5 + self.places.weight[-length:]
-        later = torch.triu(torch.ones(length, length, dtype=torch.bool), diagonal=1)
+        place = torch.arange(length, device=x.device)
+        later = place[None, :] > place[:, None]
+        itself = place[None, :] == place[:, None]
         # A place of padding may see itself, so that no row of attention is empty (its result is never used).
-        hidden = later[None] | ~(present[:, None, :] | torch.eye(length, dtype=torch.bool)[None])
+        hidden = later[None] | ~(present[:, None, :] | itself[None])
         mask = hidden.repeat_interleave(self.config.heads, dim=0)
         return self.encoder(x, mask=mask)
 
@@ -154,9 +156,13 @@ class TwoTowerNetwork(nn.Module):
         self.items = ItemTower(len(item_features), item_features, config)
         self.user = UserTower(n_user_features, config)
 
+    @property
+    def device(self) -> torch.device:
+        return self.items.ids.weight.device
+
     def embed_all(self) -> Tensor:
         """Return every item's vector `(n_items, D)`."""
-        vectors: Tensor = self.items(torch.arange(self.items.ids.num_embeddings - 1))
+        vectors: Tensor = self.items(torch.arange(self.items.ids.num_embeddings - 1, device=self.device))
         return vectors
 
     def states(self, history: Tensor, features: Tensor) -> Tensor:

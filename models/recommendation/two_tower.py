@@ -1,7 +1,8 @@
 """Two-tower retrieval: sampled softmax over in-batch, random and disliked negatives, with log-Q correction."""
 
+import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from models.recommendation.feedback import PAD, Feedback, Users, users_of
 from models.recommendation.labels import log_q
 from models.recommendation.recommender import Report, Scores, fitted, silent
 from models.recommendation.towers import TowerConfig, TwoTowerNetwork
+from models.training.lesson import ALONE, Place, Recipe, Trainer
+from models.training.loop import train_here
 
 _NEVER = -1e9
 
@@ -25,6 +28,7 @@ class TwoTower:
     def __init__(self, config: TowerConfig | None = None) -> None:
         self.config = config or TowerConfig()
         self.network: TwoTowerNetwork | None = None
+        self.trainer: Trainer = train_here
 
     def fit(self, feedback: Feedback, report: Report = silent) -> None:
         torch.manual_seed(self.config.seed)
@@ -47,8 +51,6 @@ class TwoTower:
                 relevant ones unless given.
             learning_rate: instead of the configured one.
         """
-        fitted_network = self._network()
-        fitted_network.train()
         self._train(feedback, epochs, report, taught=taught, learning_rate=learning_rate)
 
     def _build(self, item_features: NDArray[np.float32], n_user_features: int) -> TwoTowerNetwork:
@@ -65,27 +67,18 @@ class TwoTower:
         taught: NDArray[np.bool_] | None = None,
         learning_rate: float | None = None,
     ) -> None:
-        network, config = self._network(), self.config
-        rate = config.learning_rate if learning_rate is None else learning_rate
-        rng = np.random.default_rng(config.seed)
-        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=config.weight_decay)
+        config = self.config
         drawn = feedback if taught is None else feedback.rows(taught)  # what in-batch negatives are drawn from
-        correction = torch.from_numpy(log_q(drawn.item_counts())) * config.log_q
-        batches = list(training_batches(feedback, config, taught))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=max(2, epochs * len(batches)), pct_start=0.1
+        recipe = Recipe(
+            epochs=epochs,
+            learning_rate=config.learning_rate if learning_rate is None else learning_rate,
+            weight_decay=config.weight_decay,
+            warm_up=0.1,
+            seed=config.seed,
         )
-        network.train()
-        for epoch in range(epochs):
-            for place in rng.permutation(len(batches)):
-                loss = batch_loss(network, batches[place], correction, rng)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-            report(self.name, epoch + 1, epochs)
-        network.eval()
+        correction = torch.from_numpy(log_q(drawn.item_counts())) * config.log_q
+        every = list(training_batches(feedback, config, taught))
+        self.trainer(TowerLesson(self.name, self._network(), recipe, every, correction), report)
 
     def _network(self) -> TwoTowerNetwork:
         fitted(None if self.network is None else np.empty(0), self.name)
@@ -167,6 +160,42 @@ class Batch:
         self.disliked = users.disliked.astype(np.int64)
         self.features = torch.from_numpy(users.features if features else users.features[:, :0])
 
+    def rows(self, rows: NDArray[np.int64]) -> "Batch":
+        """Return some of the sequences."""
+        part = copy.copy(self)
+        for name in ("history", "target", "liked", "taught", "disliked", "features"):
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
+
+@dataclass(frozen=True, eq=False)
+class TowerLesson:
+    """What the towers are taught: to pick what came next, batch by batch."""
+
+    name: str
+    network: TwoTowerNetwork
+    recipe: Recipe
+    every: list[Batch]
+    correction: Tensor  # (items,) of the logits, by log Q
+
+    @property
+    def steps(self) -> int:
+        return len(self.every)
+
+    def batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        return (self.every[place] for place in rng.permutation(len(self.every)))
+
+    def part(self, batch: Batch, place: Place) -> tuple[Batch, float]:
+        if place == ALONE:
+            return batch, 1.0
+        taught = batch.taught.sum(dim=1).numpy()  # (B,)
+        rows = place.rows(len(taught))
+        share = float(taught[rows].sum() / taught.sum())
+        return batch.rows(rows if share else np.flatnonzero(taught)[:1]), share
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        return batch_loss(self.network, batch, self.correction, rng)
+
 
 def training_batches(
     feedback: Feedback, config: TowerConfig, taught: NDArray[np.bool_] | None = None
@@ -214,39 +243,42 @@ def batch_loss(network: TwoTowerNetwork, batch: Batch, correction: Tensor, rng: 
     In-batch negatives come as often as they are liked: their logits are corrected by log Q. Random ones are drawn
     evenly; both together stand for the mixture of the two (Yang et al. 2020, doi.org/10.1145/3366424.3386195).
     """
-    config = network.config
-    states = network.states(batch.history, batch.features)
+    config, device = network.config, network.device
+    rows, places = (index.to(device) for index in torch.nonzero(batch.taught, as_tuple=True))
+    correction, targets, liked = (one.to(device) for one in (correction, batch.target, batch.liked))
+    states = network.states(batch.history.to(device), batch.features.to(device))
     # State t predicts target t; the start state stands before the first real item only.
-    aligned = _aligned(states, batch)
-    rows, places = torch.nonzero(batch.taught, as_tuple=True)
-    target = batch.target[rows, places]
+    aligned = _aligned(states, targets)
+    target = targets[rows, places]
     queries = aligned[rows, places]
     n_items = len(correction)
-    in_batch = target[torch.from_numpy(rng.choice(len(target), min(config.negatives, len(target)), replace=False))]
-    random = torch.from_numpy(rng.integers(0, n_items, config.random_negatives))
+    drawn = rng.choice(len(target), min(config.negatives, len(target)), replace=False)
+    in_batch = target[torch.from_numpy(drawn).to(device)]
+    random = torch.from_numpy(rng.integers(0, n_items, config.random_negatives)).to(device)
     candidates = torch.cat([in_batch, random])
-    even = torch.full((n_items,), -float(np.log(n_items))) * config.log_q
+    even = torch.full((n_items,), -float(np.log(n_items)), device=device) * config.log_q
     share = len(in_batch) / len(candidates)
     mixed = torch.log(share * correction.exp() + (1 - share) * even.exp()) if config.log_q else correction * 0
     logits = queries @ network.items(candidates).T / config.temperature - mixed[candidates]
-    known = torch.zeros(len(batch.liked), n_items + 1, dtype=torch.bool)
-    known.scatter_(1, batch.liked + 1, True)
+    known = torch.zeros(len(liked), n_items + 1, dtype=torch.bool, device=device)
+    known.scatter_(1, liked + 1, True)
     logits = logits.masked_fill(known[:, candidates + 1][rows], _NEVER)  # what the user likes is no negative
     own = (queries * network.items(target)).sum(dim=1, keepdim=True) / config.temperature - mixed[target].unsqueeze(1)
     columns = [own, logits]
     if config.explicit_negatives and (batch.disliked >= 0).any():
         counts = (batch.disliked >= 0).sum(axis=1, keepdims=True)
-        drawn = rng.integers(0, np.maximum(counts, 1), (len(counts), config.explicit_negatives))
-        hard = torch.from_numpy(np.take_along_axis(batch.disliked, batch.disliked.shape[1] - 1 - drawn, axis=1))
-        score = (queries.unsqueeze(1) * network.items(hard)[rows]).sum(dim=2) / config.temperature
-        columns.append((score - mixed[hard.clamp(min=0)][rows]).masked_fill((hard < 0)[rows], _NEVER))
+        picked = rng.integers(0, np.maximum(counts, 1), (len(counts), config.explicit_negatives))
+        hard = np.take_along_axis(batch.disliked, batch.disliked.shape[1] - 1 - picked, axis=1)
+        disliked = torch.from_numpy(hard).to(device)
+        score = (queries.unsqueeze(1) * network.items(disliked)[rows]).sum(dim=2) / config.temperature
+        columns.append((score - mixed[disliked.clamp(min=0)][rows]).masked_fill((disliked < 0)[rows], _NEVER))
     every = torch.cat(columns, dim=1)
-    return functional.cross_entropy(every, torch.zeros(len(every), dtype=torch.long))
+    return functional.cross_entropy(every, torch.zeros(len(every), dtype=torch.long, device=device))
 
 
-def _aligned(states: Tensor, batch: Batch) -> Tensor:
+def _aligned(states: Tensor, targets: Tensor) -> Tensor:
     """Return for each place the state before it `(B, T + 1, D)`: the start state before a user's first item."""
-    before_first = torch.zeros_like(batch.target, dtype=torch.bool)
-    first = (batch.target >= 0).long().argmax(dim=1)
-    before_first[torch.arange(len(first)), first] = True
+    before_first = torch.zeros_like(targets, dtype=torch.bool)
+    first = (targets >= 0).long().argmax(dim=1)
+    before_first[torch.arange(len(first), device=first.device), first] = True
     return torch.where(before_first.unsqueeze(-1), states[:, :1], states)

@@ -1,8 +1,10 @@
 """Every model of the ladder by name: how to make one, and which settings are worth searching."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import InvalidInput, NotFound
 from models.recommendation.bpr import Bpr, BprConfig
@@ -35,12 +37,36 @@ class Entry:
     slow: bool = False  # searched only when it is asked for by name
 
     def build(self, changes: Mapping[str, Any] | None = None) -> Recommender:
-        """Return a model that is not fitted, with some settings changed."""
-        known = {field.name for field in fields(self.default)}
-        unknown = sorted(set(changes or {}) - known)
-        if unknown:
-            raise InvalidInput(f"{self.name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        return self.make(replace(self.default, **(changes or {})))
+        """Return a model that is not fitted, with some settings changed. Raises InvalidInput naming what is wrong."""
+        return self.make(self._settings(changes or {}))
+
+    def with_settings(self, changes: Mapping[str, Any]) -> "Entry":
+        """Return an entry with other defaults; what was given is not searched. Raises InvalidInput."""
+        space = {name: values for name, values in self.space.items() if name not in changes}
+        return replace(self, default=self._settings(changes), space=space)
+
+    def _settings(self, changes: Mapping[str, Any]) -> Any:
+        if not changes:
+            return self.default
+        try:
+            return TypeAdapter(type(self.default)).validate_python(_changed(self.name, self.default, changes))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise InvalidInput(f"{self.name} cannot have these settings: {wrong}") from error
+
+
+def _changed(name: str, default: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changed settings as plain data; those of a part of the model (`ranker`) are in an object of their own."""
+    plain = asdict(default)
+    unknown = sorted(set(changes) - set(plain))
+    if unknown:
+        raise InvalidInput(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(plain))}")
+    for key, value in changes.items():
+        part = getattr(default, key)
+        plain[key] = (
+            _changed(f"{name}'s {key}", part, value) if is_dataclass(part) and isinstance(value, dict) else value
+        )
+    return plain
 
 
 _RECENT = 5.0

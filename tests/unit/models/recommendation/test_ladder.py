@@ -1,11 +1,13 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tastes import two_tastes
 from typer.testing import CliRunner
 
-from core.errors import IntegrityError, NotFound
+from core.errors import IntegrityError, InvalidInput, NotFound
 from infra.cli.main import app
 from models.datasets import movielens
 from models.recommendation.evaluate import measure, paired_difference
@@ -14,6 +16,7 @@ from models.recommendation.popularity import Popularity, PopularityConfig
 from models.recommendation.report import plot_ladder
 from models.recommendation.search import search
 from models.recommendation.splits import leave_last_out
+from models.recommendation.system import QUICK as QUICK_SYSTEM
 from models.recommendation.zoo import LADDER, Entry, find_entry
 
 QUICK = ("popularity", "item-knn", "ease", "wals-32")
@@ -78,6 +81,49 @@ def test_a_search_returns_the_best_of_what_it_tried(method):
     changes, trials = search(find_entry("ease"), validation, method=method, trials=5)
     assert changes in [trial.changes for trial in trials]
     assert max(trial.value for trial in trials) == next(trial.value for trial in trials if trial.changes == changes)
+
+
+def test_optuna_tries_as_many_settings_as_asked_and_none_twice():
+    validation = leave_last_out(two_tastes(), back=1)
+    entry, said = find_entry("transitions"), []
+    _, trials = search(entry, validation, method="optuna", trials=15, report=lambda *what: said.append(what))
+    assert len({tuple(sorted(trial.changes.items())) for trial in trials}) == len(trials) == 15
+    assert said == [("searching transitions", done, 15) for done in range(16)]
+    _, all_there_are = search(find_entry("ease"), validation, method="optuna", trials=50)
+    assert len(all_there_are) == 5
+
+
+def test_a_search_without_trials_is_refused():
+    with pytest.raises(InvalidInput, match="at least one trial"):
+        search(find_entry("ease"), leave_last_out(two_tastes(), back=1), method="optuna", trials=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"dim": "wide"}, "dim: .* integer"),
+        ({"history": "none"}, "history: .*'mean' or 'attention'"),
+        ({"dimm": 3}, "has no setting dimm; it has batch_users, dim"),
+        ({"dim": 15}, "multiple of heads"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(changes, why):
+    with pytest.raises(InvalidInput, match=why):
+        find_entry("two-tower").build(changes)
+
+
+def test_settings_of_a_part_are_changed_one_by_one():
+    built = find_entry("quick-system").build({"ranker": {"hidden": 32}}).config
+    assert built.ranker == replace(QUICK_SYSTEM.ranker, hidden=32)
+    with pytest.raises(InvalidInput, match="quick-system's ranker has no setting hiden"):
+        find_entry("quick-system").build({"ranker": {"hiden": 32}})
+
+
+def test_given_settings_are_kept_by_a_search_of_the_others():
+    entry = find_entry("ease-recent").with_settings({"decay": 7.0})
+    _, trials = search(entry, leave_last_out(two_tastes(), back=1))
+    assert [set(trial.changes) for trial in trials] == [{"l2"}] * 4
+    assert entry.build(trials[0].changes).config.decay == 7.0
 
 
 def test_a_search_never_fits_on_what_the_test_holds_out():
@@ -162,6 +208,47 @@ def test_a_trained_model_is_registered_with_what_was_measured(tmp_path, monkeypa
     assert report["model"] == "recommendation-ease"
     shown = CliRunner().invoke(app, ["models", "list", "recommendation-ease", "-o", "json"])
     assert report["version"] in shown.stdout and "champion" in shown.stdout
+
+
+def train(tmp_path, monkeypatch, *arguments):
+    monkeypatch.setenv("RIVERLIGHT_HOME", str(tmp_path / "home"))
+    data = str(ratings(tmp_path / "mine.csv"))
+    return CliRunner().invoke(app, ["train", "recommendation", "--interactions", data, *arguments])
+
+
+def test_a_search_shows_what_it_tried_and_writes_down_how(tmp_path, monkeypatch):
+    done = train(tmp_path, monkeypatch, "--model", "ease", "--search", "optuna", "--trials", "2", "-o", "json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    best = max(report["trials"], key=lambda trial: trial["validation_ndcg@10"])
+    assert len(report["trials"]) == 2
+    assert report["metrics"]["search"]["chosen"] == best["settings"]
+    manifest = json.loads((Path(report["folder"]) / "manifest.json").read_text())
+    assert manifest["settings"]["l2"] == best["settings"]["l2"]
+    assert manifest["command"].endswith("--model ease --search optuna --trials 2")
+    text = train(tmp_path, monkeypatch, "--model", "ease", "--search", "grid").stdout
+    assert "5 settings tried" in text and "best first" in text and "400.0" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--model", "ease", "--search", "grid", "--trials", "3"], "--trials is for --search optuna"),
+        (["--model", "ease", "--search", "optuna", "--trials", "0"], "greater than or equal to 1"),
+        (["--model", "ease", "--search", "grid", "--set", "l2=9"], "no settings left to search"),
+        (["--model", "popularity", "--search", "grid"], "no settings left to search"),
+        (["--model", "ease", "--set", "l3=9"], "has no setting l3"),
+        (["--model", "ease", "--workers", "2"], "nothing to do for workers"),
+        (["--checkpoints", "somewhere"], "for training on Ray; say --workers"),
+        (["--ray", "ray://head:10001"], "ray job submit"),
+        (["--workers", "2", "--gpus-per-worker", "0.5"], "share a GPU"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(tmp_path, monkeypatch, arguments, why):
+    done = train(tmp_path, monkeypatch, *arguments)
+    assert done.exit_code == 2
+    assert why in " ".join(done.stderr.replace("│", " ").split())
+    assert not (tmp_path / "home" / "registry").exists()
 
 
 def test_a_model_that_cannot_serve_is_not_trained_for_serving(tmp_path, monkeypatch):
