@@ -89,7 +89,7 @@ class LiveView:
         return state.events != before
 
     def serve(self, state: LiveState, place: Place) -> None:
-        self._served.current = state
+        self._served.serve(state)
 
     def size(self, state: LiveState) -> dict[str, int]:
         return {"videos": state.videos.rows, "users": len(state.audience)}

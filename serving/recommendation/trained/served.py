@@ -3,6 +3,9 @@
 A version is loaded, checked and put over the live state, its indexes filled, before it takes over; until then the one
 before it answers. A version that cannot be loaded changes nothing: what is wrong with it is counted, in the log and in
 `GET /v1/recommender`, and it is tried again once a minute.
+
+When the follower had to build another live state, the system is put over that one before it answers, so that no answer
+is without a model. Only what the towers' indexes hold comes after: it is filled while the system answers.
 """
 
 import math
@@ -58,6 +61,8 @@ class ServedSystem:
         self._recorder = recorder
         self._clock = clock
         self._over: SystemOver | None = None
+        self._ahead: SystemOver | None = None  # the same over the state that answers next, until `look` takes it over
+        self._ahead_lock = threading.Lock()
         self._looked_s = -math.inf
         self._refused: tuple[str, float] | None = None  # the label of a version, and when
         self._problem: str | None = None
@@ -65,6 +70,7 @@ class ServedSystem:
         self._looked = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recommendation-model", daemon=True)
+        served.before_another(self._put_over)
         for outcome in _OUTCOMES:
             self._count(outcome, 0)  # a counter that begins with its first event hides that event from `increase`
 
@@ -77,13 +83,16 @@ class ServedSystem:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
-        if self._over is not None:
-            self._over.close()
+        for over in (self._over, self._ahead):
+            if over is not None:
+                over.close()
 
     def parts(self, state: LiveState) -> Parts | None:
         """Return what the system that is served now adds over a state; None while there is none for it."""
-        over = self._over
-        return over.parts if over is not None and over.state is state else None
+        for over in (self._ahead, self._over):  # in this order: it moves from the first place to the second
+            if over is not None and over.state is state:
+                return over.parts
+        return None
 
     def ready(self) -> tuple[bool, str]:
         """Tell whether the registry was looked at, and a version that was there is loaded or refused."""
@@ -166,19 +175,44 @@ class ServedSystem:
         )
 
     def _take(self, system: "TrainedSystem") -> None:
-        """Let a system answer over the live state of now. The first answers at once; another one once it is indexed."""
+        """Let a system answer over the live state of now; where one does already, this one once it is indexed."""
+        state, ahead = self._served.current, self._ahead
+        if ahead is not None and ahead.state is state and ahead.system is system:
+            over = ahead
+        else:
+            over = self._make_over(system, state)
+            if self.parts(state) is not None:
+                over.catch_up()
+        before, self._over = self._over, over
+        with self._ahead_lock:
+            if self._ahead is not ahead or ahead is None or ahead.state is not state:
+                ahead = None  # what is ahead now is over a state that answers next
+            else:
+                self._ahead = None
+        for one in (before, ahead):
+            if one is not None and one is not over:
+                one.close()
+        over.catch_up()
+
+    def _put_over(self, state: LiveState) -> None:
+        """Put the system that answers over a live state that answers next. The follower's thread."""
+        over = self._over
+        if over is None or over.state is state:
+            return
+        try:
+            ahead = self._make_over(over.system, state)
+        except Exception:  # the state must not wait for a defect of the model; `look` tries again
+            _log.exception("recommendation_model_not_ahead", version=over.system.version)
+            return
+        with self._ahead_lock:
+            stale, self._ahead = self._ahead, ahead
+        if stale is not None and stale is not self._over:
+            stale.close()
+
+    def _make_over(self, system: "TrainedSystem", state: LiveState) -> "SystemOver":
         from serving.recommendation.trained.parts import system_over
 
-        before, state = self._over, self._served.current
-        over = system_over(system, state, self._live_names, scored_whole=self._scored_whole)
-        if before is not None and before.state is state:
-            over.catch_up()
-            self._over = over
-        else:
-            self._over = over
-            over.catch_up()
-        if before is not None:
-            before.close()
+        return system_over(system, state, self._live_names, scored_whole=self._scored_whole)
 
     def _refuse(self, label: str, error: Exception, now_s: float) -> None:
         self._problem = str(error)

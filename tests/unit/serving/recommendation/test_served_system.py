@@ -7,16 +7,22 @@ import time
 
 import pytest
 
+from core.clock import SystemClock
+from core.events import encode
 from models.registry.manifest import WEIGHTS
 from monitoring.catalogue import MODEL_CREATED, MODEL_LOADS
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
+from serving.recommendation.opening import open_recommender
 from serving.recommendation.recommend import Recommender, RecommendQuery
 from serving.recommendation.scoring import BLEND
 from serving.recommendation.served_state import ServedState
+from serving.recommendation.topic_log import STREAMS
 from serving.recommendation.trained.served import ServedSystem
+from tests.fakes.entry_log import MemoryEntryLog
+from tests.unit.serving.recommendation import live_events as ev
 from tests.unit.serving.recommendation.answering_world import StoppedClock
-from tests.unit.serving.recommendation.trained_world import NAME, live_state, register, registry_in
+from tests.unit.serving.recommendation.trained_world import NAME, NEW, feedback, live_state, register, registry_in
 
 
 @pytest.fixture
@@ -55,6 +61,13 @@ def look(system, after_s=5.0):
     system.look()
     parts = system.parts(system.served.current)
     return parts.version if parts is not None else None
+
+
+def until(holds, within_s=20.0):
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.01)
 
 
 def counts(system):
@@ -143,15 +156,12 @@ def test_a_defect_of_ours_is_counted_and_said_and_the_thread_goes_on(make, regis
     monkeypatch.setattr("serving.recommendation.trained.system.load_system", load_system)
     system.start()
     assert broken.wait(20)
-    deadline = time.monotonic() + 20
-    while not counts(system) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: counts(system))
     assert counts(system) == {"failed": 1}
     assert "KeyError('a defect')" in system.describe()["problem"]
     monkeypatch.undo()
     system.clock.forward(5.0)
-    while "loaded" not in counts(system) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: "loaded" in counts(system))
     assert counts(system) == {"failed": 1, "loaded": 1}
 
 
@@ -162,16 +172,62 @@ class _Alone:
         pass
 
 
-def test_another_state_gets_the_system_at_the_next_look(make, registry, tmp_path):
+def test_the_system_is_over_another_state_before_that_answers(make, registry, tmp_path):
     system = make()
     label = register(registry, tmp_path / "a")
     assert look(system) == label
-    another = live_state()
-    system.served.current = another
-    assert system.parts(another) is None
+    another, asked = live_state(), []
+    system.served.before_another(lambda state: asked.append(system.parts(state).version))
+    system.served.serve(another)
+    assert asked == [label]
+    assert system.parts(another).version == label
     assert system.parts(system.state) is not None  # who still answers from the state before does so
+    ahead = system.parts(another)
     assert look(system, after_s=0.1) == label
+    assert system.parts(another) is ahead  # it was not made twice
     assert system.parts(system.state) is None
+    assert system.describe()["new_videos"] == 12
+    system.served.serve(another)
+    assert asked == [label]  # the follower says so whenever it has read more
+
+
+def test_a_state_is_served_even_where_the_system_cannot_be_put_over_it(make, registry, tmp_path, monkeypatch):
+    system = make()
+    label = register(registry, tmp_path / "a")
+    assert look(system) == label
+
+    def system_over(*args, **options):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("serving.recommendation.trained.parts.system_over", system_over)
+    another = live_state()
+    system.served.serve(another)
+    assert system.served.current is another
+    assert system.parts(another) is None
+    monkeypatch.undo()
+    assert look(system, after_s=0.1) == label
+
+
+def test_a_promotion_and_another_state_at_once(make, registry, tmp_path):
+    """The new version is made over the state of now; the one before answers until then, whichever state that is."""
+    system = make()
+    first = register(registry, tmp_path / "a")
+    assert look(system) == first
+    second = register(registry, tmp_path / "b", popular=2.0)
+    another = live_state()
+    system.served.serve(another)
+    assert system.parts(another).version == first
+    assert look(system) == second
+    third = live_state()
+    system.served.serve(live_state())
+    system.served.serve(third)  # before anybody has looked
+    assert system.parts(third).version == second
+    assert look(system, after_s=0.1) == second
+    assert system.parts(another) is None
+    register(registry, tmp_path / "c", popular=3.0)
+    version = look(system)
+    assert version not in (first, second)
+    assert system.parts(third).version == version
 
 
 def test_it_is_ready_once_it_has_looked(make, registry, tmp_path):
@@ -179,9 +235,7 @@ def test_it_is_ready_once_it_has_looked(make, registry, tmp_path):
     system = make()
     assert system.ready() == (False, f"{NAME}@champion is being loaded")
     system.start()
-    deadline = time.monotonic() + 20
-    while not system.ready()[0] and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: system.ready()[0])
     assert system.ready() == (True, "")
     assert system.parts(system.state).version == label
 
@@ -233,3 +287,48 @@ async def test_versions_are_exchanged_between_answers_and_no_answer_is_without_o
     [kept] = [world.traces.get(answer.trace_id)]
     assert kept.payload["scored_by"] == answer.scored_by
     assert "ease" in kept.payload["generators"]
+
+
+async def test_no_answer_is_a_blend_while_the_log_is_read_again(registry, tmp_path, make_answering):
+    """A system answers all through rebuilds of the live state, and takes part in every answer."""
+    label = register(registry, tmp_path / "a")
+    world = make_answering(generator_deadline_s=5.0, ranker_deadline_s=5.0)
+    logs = {stream: MemoryEntryLog() for stream in STREAMS}
+    for item in (*feedback().items, *NEW):
+        logs["uploads"].append(item, encode(ev.created(item, 0, owner_id=f"by-{item}")))
+    running = open_recommender(
+        world.settings,
+        logs,
+        folder=tmp_path / "states",
+        traces=world.traces,
+        recorder=Recorder(),
+        clock=SystemClock(),
+        at_once=4,
+        restrictions=world.restrictions,
+        registry=registry,
+    )
+    running.start()
+    recommender, follower = running.recommender, running.follower
+    stop, rebuilt = threading.Event(), []
+
+    def rebuild():
+        while not stop.wait(0.05):
+            rebuilt.append(follower.start_again())
+
+    thread = threading.Thread(target=rebuild)
+    try:
+        deadline = time.monotonic() + 20
+        await asyncio.to_thread(until, lambda: follower.ready()[0] and running.model.ready()[0])
+        thread.start()
+        seen = []
+        while time.monotonic() < deadline and (len(seen) < 200 or len(rebuilt) < 5):
+            answer = await recommender.recommend(RecommendQuery(f"u{len(seen) % 40}", 5), Exchange())
+            seen.append((answer.scored_by, answer.degraded, len(answer.results)))
+            await asyncio.sleep(0.005)
+    finally:
+        stop.set()
+        if thread.is_alive():
+            thread.join()
+        running.close()
+    assert set(seen) == {(label, (), 5)}
+    assert len(rebuilt) >= 5
