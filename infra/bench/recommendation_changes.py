@@ -1,4 +1,4 @@
-"""Homepages asked for while videos are watched, hidden, taken down and deleted, and what must not be on them."""
+"""Homepages asked for while videos are watched, hidden, taken down, deleted, enforced: and what must not be on them."""
 
 import asyncio
 import random
@@ -17,13 +17,14 @@ from storage.log.producer import KafkaPublisher
 
 EFFECT_S = 1.0  # after the broker's acknowledgement, a change must show
 CHANGES_PER_S = 30.0
+_GONE = {"take down": load.hidden, "delete": load.deleted, "enforce": load.enforced}
 
 
 @dataclass
 class Changes:
     """Since when what must not be shown any more, and what was."""
 
-    items: dict[str, float] = field(default_factory=dict)  # taken down or deleted
+    items: dict[str, float] = field(default_factory=dict)  # taken down, deleted, or enforced by a verdict
     pairs: dict[tuple[str, str], float] = field(default_factory=dict)  # watched or hidden by a viewer
     made: int = 0
     answers: int = 0
@@ -39,7 +40,7 @@ class Changes:
 
 
 async def ask_while_changing(url: str, bootstrap: str, changes: Changes, answers: int, clients: int, k: int) -> None:
-    """Ask until so many answers were looked through, while videos are watched, hidden, taken down and deleted.
+    """Ask until so many answers were looked through, while videos are watched, hidden, taken down, deleted, enforced.
 
     Raises:
         Unavailable: the gateway or the broker does not answer, or answers hold nothing, so that nothing was checked.
@@ -55,13 +56,13 @@ async def ask_while_changing(url: str, bootstrap: str, changes: Changes, answers
                 continue
             viewer, item = rng.choice(recent)
             now = datetime.now(UTC)
-            kind = rng.choices(("watch", "hide", "take down", "delete"), (80, 14, 3, 3))[0]
+            kind = rng.choices(("watch", "hide", "take down", "delete", "enforce"), (78, 13, 3, 3, 3))[0]
             if kind in ("watch", "hide"):
                 of = events.Watch if kind == "watch" else events.Hide
                 await publisher.publish([load.did(of, viewer, item, now, f"change-{changes.made}")])
                 changes.pairs.setdefault((viewer, item), time.monotonic())
             else:
-                await publisher.publish([(load.hidden if kind == "take down" else load.deleted)(item, now)])
+                await publisher.publish([_GONE[kind](item, now)])
                 changes.items.setdefault(item, time.monotonic())
             changes.made += 1
 

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from core import events, topics
+from core.entries import Version
 from core.events import AnyEvent, Interaction, Upload
 from core.ids import event_id
+from core.moderation import Verdict, encode_moderation
 from core.ports import OutgoingRecord
 
 USERS = 200
@@ -78,6 +80,19 @@ def hidden(item: str, at: datetime) -> OutgoingRecord:
     return record(
         events.UploadHidden(id=event_id(_SOURCE, "hidden", item), source=_SOURCE, time=at, subject=item, data=data)
     )
+
+
+def enforced(item: str, at: datetime) -> OutgoingRecord:
+    """Return a verdict that takes a video down, about a post of its creator that shows it."""
+    verdict = Verdict(
+        post_id=f"post-of-{item}",
+        author_id=_creator(int(item.removeprefix("video-"))),
+        state="enforced",
+        version=Version.of(at, 0),
+        item_ids=[item],
+        decided_at=at,
+    )
+    return OutgoingRecord(topics.VERDICTS.name, verdict.post_id, encode_moderation(verdict))
 
 
 def record(event: AnyEvent) -> OutgoingRecord:

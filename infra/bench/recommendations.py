@@ -150,8 +150,8 @@ def _result(sizes: dict[int, _Size], changes: Changes, note: str) -> BenchResult
             f"gateway (plain uvicorn) share the cores. At {label} the answer looked at scored {found.scored:,} "
             f"candidates of {found.generators} generators. No trained model is registered: generators are blended.",
             f"{changes.answers:,} answers were looked through while {changes.made:,} videos were watched, hidden, "
-            f"taken down or deleted, {CHANGES_PER_S:g} a second, all of them from answers just given. What was "
-            f"acknowledged by the broker more than {EFFECT_S:g} s before the question must not be in the answer: "
+            f"taken down, deleted or enforced, {CHANGES_PER_S:g} a second, all of them from answers just given. What "
+            f"was acknowledged by the broker more than {EFFECT_S:g} s before the question must not be in the answer: "
             f"{_shown(changes)}.",
         ),
     )

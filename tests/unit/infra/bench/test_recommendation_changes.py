@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from core import events
+from core import events, topics
 from core.errors import Unavailable
+from core.moderation import Verdict, decode_verdict
 from core.ports import OutgoingRecord
 from infra.bench import recommendation_changes as checked
 from infra.bench import recommendation_load as load
@@ -22,7 +23,8 @@ from tests.unit.serving.recommendation.answering_world import Answering
 VIDEOS, K, CLIENTS, ANSWERS = 400, 20, 4, 600
 EFFECT_S, LATE_S = 0.1, 0.4
 
-Reaches = Callable[[events.AnyEvent], float | None]
+Told = events.AnyEvent | Verdict
+Reaches = Callable[[Told], float | None]
 
 
 class Feed:
@@ -31,21 +33,27 @@ class Feed:
     `reaches` gives the delay in seconds, or None for an event that is lost on the way.
     """
 
-    def __init__(self, state, reaches: Reaches) -> None:
-        self.state = state
+    def __init__(self, answering: Answering, reaches: Reaches) -> None:
+        self.answering = answering
         self.reaches = reaches
-        self.told: list[events.AnyEvent] = []
+        self.told: list[Told] = []
 
     async def publish(self, records: Sequence[OutgoingRecord]) -> None:
         for record in records:
-            stream = "interactions" if "interactions" in record.topic else "uploads"
-            event = events.decode(record.value, stream)
+            event, apply = self._read(record)
             self.told.append(event)
             delay_s = self.reaches(event)
             if delay_s == 0:
-                self.state.apply(event)
+                apply(event)
             elif delay_s is not None:
-                asyncio.get_running_loop().call_later(delay_s, self.state.apply, event)
+                asyncio.get_running_loop().call_later(delay_s, apply, event)
+
+    def _read(self, record: OutgoingRecord) -> tuple[Told, Callable[..., object]]:
+        """Return what a record says, and what applies it."""
+        if record.topic == topics.VERDICTS.name:
+            return decode_verdict(record.value), self.answering.restrictions.current.apply
+        stream = "interactions" if "interactions" in record.topic else "uploads"
+        return events.decode(record.value, stream), self.answering.state.apply
 
     def close(self) -> None:
         """It is memory alone."""
@@ -80,7 +88,7 @@ def check(tmp_path, monkeypatch):
     now = answering.clock.time = datetime.now(UTC)
 
     async def check(reaches: Reaches, *, videos: int = VIDEOS) -> tuple[Changes, Feed]:
-        feed = Feed(answering.state, reaches)
+        feed = Feed(answering, reaches)
         for record in load.videos(0, videos, now):
             answering.apply(events.decode(record.value, "uploads"))
         monkeypatch.setattr(checked, "KafkaPublisher", lambda *args, **named: feed)
@@ -93,12 +101,17 @@ def check(tmp_path, monkeypatch):
     answering.close()
 
 
-def at_once(event: events.AnyEvent) -> float | None:
+def at_once(event: Told) -> float | None:
     return 0.0
 
 
 def losing(*kinds: type) -> Reaches:
     return lambda event: None if isinstance(event, kinds) else 0.0
+
+
+def named_by(told: Told) -> str:
+    """Return the video that something is about."""
+    return told.item_ids[0] if isinstance(told, Verdict) else told.data.item_id
 
 
 def shown(changes: Changes) -> set[str]:
@@ -116,15 +129,18 @@ async def test_nothing_is_found_of_a_recommender_that_is_right(check):
         events.Hide,
         events.UploadHidden,
         events.UploadDeleted,
+        Verdict,
     }
 
 
 @pytest.mark.parametrize(
-    "lost", [events.Watch, events.Hide, events.UploadHidden, events.UploadDeleted], ids=lambda kind: kind.__name__
+    "lost",
+    [events.Watch, events.Hide, events.UploadHidden, events.UploadDeleted, Verdict],
+    ids=lambda kind: kind.__name__,
 )
 async def test_it_finds_that_events_of_a_kind_are_lost(check, lost):
     changes, feed = await check(losing(lost))
-    named = {event.data.item_id for event in feed.told if isinstance(event, lost)}
+    named = {named_by(event) for event in feed.told if isinstance(event, lost)}
     assert changes.shown
     assert shown(changes) <= named
 
@@ -143,7 +159,7 @@ async def test_it_finds_that_nobody_looks_at_what_may_be_shown(check, monkeypatc
         "serving.recommendation.videos.Videos.admissible", lambda self, rows, region: np.ones(len(rows), np.bool_)
     )
     changes, feed = await check(at_once)
-    gone = {event.data.item_id for event in feed.told if isinstance(event, events.UploadHidden | events.UploadDeleted)}
+    gone = {named_by(event) for event in feed.told if not isinstance(event, events.Watch | events.Hide)}
     assert shown(changes) & gone
 
 
