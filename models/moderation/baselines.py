@@ -25,15 +25,18 @@ class LogisticHeads:
         self.soft = soft
         self._weights: list[NDArray[np.float64] | None] = []
 
-    def fit(self, inputs: Matrix, targets: NDArray[np.float32]) -> "LogisticHeads":
-        """Learn from `(n, D)` inputs and `(n, classes)` targets, NaN where there is no label."""
+    def fit(
+        self, inputs: Matrix, targets: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> "LogisticHeads":
+        """Learn from `(n, D)` inputs and `(n, classes)` targets, NaN where there is no label; `weights` `(n,)`."""
         self._weights = []
         for place in range(targets.shape[1]):
             known = np.isfinite(targets[:, place])
             wanted = targets[known, place].astype(np.float64)
             wanted = wanted if self.soft else (wanted >= 0.5).astype(np.float64)
             one_sided = not len(wanted) or wanted.min() == wanted.max()
-            self._weights.append(None if one_sided else self._fit_one(inputs[known], wanted))
+            shares = np.ones(len(wanted)) if weights is None else weights[known].astype(np.float64)
+            self._weights.append(None if one_sided else self._fit_one(inputs[known], wanted, shares))
         return self
 
     def logits(self, inputs: Matrix) -> NDArray[np.float64]:
@@ -44,14 +47,16 @@ class LogisticHeads:
         ]
         return np.stack([np.asarray(column, np.float64).ravel() for column in columns], axis=1)
 
-    def _fit_one(self, inputs: Matrix, wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _fit_one(
+        self, inputs: Matrix, wanted: NDArray[np.float64], shares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         rows = inputs.astype(np.float64)
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             z = np.asarray(rows @ weights[:-1]).ravel() + weights[-1]
             p = 1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))
-            error = p - wanted
-            misfit = float(np.sum(np.logaddexp(0.0, z) - wanted * z))
+            error = (p - wanted) * shares
+            misfit = float(np.sum((np.logaddexp(0.0, z) - wanted * z) * shares))
             slopes = self.strength * np.asarray(rows.T @ error).ravel() + weights[:-1]
             penalty = 0.5 * float(weights[:-1] @ weights[:-1])
             return self.strength * misfit + penalty, np.append(slopes, self.strength * error.sum())

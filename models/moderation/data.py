@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from models.datasets.catalogue import find_dataset, installed_folder, is_install
 from models.datasets.texts import LabelledText, read_texts
 from models.moderation.groups import grouped_folds, near_duplicate_groups
 from models.moderation.sentences import own_posts
+from models.text.normalise import normalise
 
 DATASETS = ("toxic-texts", "harm-answers", "sms-spam", "mail-spam", "reviews")
 NEEDED = ("toxic-texts", "harm-answers")
@@ -110,7 +111,9 @@ class HarmTexts:
 
 
 def harm_texts(texts: Sequence[LabelledText]) -> HarmTexts:
-    """Return labelled texts as arrays, with their groups."""
+    """Return labelled texts as arrays, with their groups. Disguises are undone, as they are before scoring."""
+    texts = [replace(text, text=normalise(text.text).text) for text in texts]
+    texts = [text for text in texts if text.text]
     targets = np.full((len(texts), len(HARM_CLASSES)), np.nan, np.float32)
     for row, text in enumerate(texts):
         for place, harm in enumerate(HARM_CLASSES):

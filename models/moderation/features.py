@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -105,9 +106,11 @@ class FeatureBatch:
 
 @dataclass(frozen=True)
 class FeatureScaling:
-    """How counts are brought to one scale: `(log(1 + x) - mean) / deviation`, learned on training posts.
+    """How features are brought to one scale, `(x - mean) / deviation`, learned on training posts.
 
-    `widths` are those of the vectors of text, comments and images.
+    Counts are scaled as `log(1 + x)`; of vectors each dimension is (encoders leave theirs near one point, so that a
+    network would see mostly the point). `mean` and `deviation` have a list for `text` and `image` (their vectors),
+    `reactions` and `author` (their counts). Comments are scaled as texts.
     """
 
     text_dim: int
@@ -117,13 +120,18 @@ class FeatureScaling:
 
     @classmethod
     def fit(cls, posts: Sequence[PostFeatures], *, text_dim: int, image_dim: int) -> "FeatureScaling":
-        """Learn mean and deviation of each count over the posts that have it."""
+        """Learn mean and deviation of each dimension and count over the posts that have it."""
         mean: dict[str, list[float]] = {}
         deviation: dict[str, list[float]] = {}
         for name, raw in _counts(posts).items():
             known = np.ma.masked_invalid(raw)
             mean[name] = [round(float(value), 6) for value in known.mean(axis=0).filled(0.0)]
             deviation[name] = [round(max(float(value), 1e-3), 6) for value in known.std(axis=0).filled(1.0)]
+        for name, width in (("text", text_dim), ("image", image_dim)):
+            found = [vector for post in posts if (vector := getattr(post, f"{name}_vector")) is not None]
+            rows = np.stack(found).astype(np.float64) if len(found) > 1 else np.zeros((1, width))
+            mean[name] = [round(float(value), 6) for value in rows.mean(axis=0)]
+            deviation[name] = [round(float(value), 6) if value > 1e-4 else 1.0 for value in rows.std(axis=0)]
         return cls(text_dim, image_dim, mean, deviation)
 
     @property
@@ -144,15 +152,15 @@ class FeatureScaling:
         dense = {name: np.zeros((n, width), np.float32) for name, width in self.widths.items()}
         for row, post in enumerate(posts):
             if post.text_vector is not None:
-                dense["text"][row, : self.text_dim] = post.text_vector
+                dense["text"][row, : self.text_dim] = self._scaled("text", post.text_vector)
                 dense["text"][row, self.text_dim :] = surface_of(
                     post.text, links=post.links, profane_rate=post.profane_rate, obfuscated=post.obfuscated
                 )
             if post.image_vector is not None:
-                dense["image"][row, : self.image_dim] = post.image_vector
+                dense["image"][row, : self.image_dim] = self._scaled("image", post.image_vector)
             dense["image"][row, self.image_dim :] = _image_facts(post)
             if post.comments_vector is not None:
-                dense["comments"][row] = post.comments_vector
+                dense["comments"][row] = self._scaled("text", post.comments_vector)
             dense["context"][row] = [*_one_hot(_hour_bucket(post.hour), HOURS), *_one_hot(post.device, DEVICES)]
         for name, raw in counts.items():
             known = np.isfinite(raw)
@@ -169,6 +177,16 @@ class FeatureScaling:
         for column, name in enumerate(MODALITIES):
             dense[name][~present[:, column]] = 0.0
         return FeatureBatch(dense, places.reshape(n, 2), present)
+
+
+    def _scaled(self, name: str, vector: Floats) -> NDArray[np.float64]:
+        mean, deviation = self._vectors[name]
+        scaled: NDArray[np.float64] = (vector - mean) / deviation
+        return scaled
+
+    @cached_property
+    def _vectors(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        return {name: (np.asarray(self.mean[name]), np.asarray(self.deviation[name])) for name in ("text", "image")}
 
 
 def _present(post: PostFeatures) -> tuple[bool, ...]:

@@ -1,16 +1,18 @@
 """Training the harm model end to end: texts, vectors, held-out logits, calibration, the final networks, a folder."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.clock import Clock, SystemClock
 from core.moderation import HARM_CLASSES
-from core.ports import TextEncoder
+from core.ports import ImageEncoder, TextEncoder
 from models.moderation.calibration import fit_platt
 from models.moderation.card import render_card
 from models.moderation.data import HarmTexts, licences, training_texts
@@ -18,7 +20,8 @@ from models.moderation.evaluate import as_plain, by_part, calibration_figures, t
 from models.moderation.evaluate_probes import probe
 from models.moderation.features import MODALITIES, FeatureBatch, FeatureScaling
 from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
-from models.moderation.posts import Surroundings, bare_posts, simulated_posts, surroundings_of
+from models.moderation.posts import Surroundings, bare_posts, harmless_images, simulated_posts, surroundings_of
+from models.moderation.quantize import compare_quantized, quantized
 from models.moderation.score import MODEL, Described, HarmModel
 from models.moderation.vectors import VectorCache
 from models.moderation.weights import arrays_of, save_model
@@ -99,27 +102,49 @@ def held_out_logits(
     return out
 
 
-def train_moderation(
+def load_prepared(
     home: Path,
+    text_encoder: TextEncoder,
+    image_encoder: ImageEncoder,
+    *,
+    seed: int = 0,
+    report: Report = lambda stage, done, total: None,
+) -> Prepared:
+    """Prepare the installed texts; harmless images are those of the installed data sets of images.
+
+    Raises:
+        ConfigurationError: the data sets that harm is learned from are not installed.
+    """
+    data = training_texts(home)  # what is missing is told before anything is embedded
+    return prepare(home, text_encoder, harmless_images(home, image_encoder), data=data, seed=seed, report=report)
+
+
+def train_moderation(
+    prepared: Prepared,
     out: Path,
-    encoder: TextEncoder,
-    images: NDArray[np.float32],
-    image_encoder: str,
     settings: TrainSettings | None = None,
     *,
+    home: Path,
+    text_encoder: TextEncoder,
+    image_encoder: str,
+    int8: bool = False,
+    trials: Sequence[Mapping[str, Any]] = (),
     command: str = "riverlight train moderation",
     clock: Clock | None = None,
     report: Report = lambda stage, done, total: None,
 ) -> Trained:
-    """Train, calibrate on held-out logits, measure, and write a model folder that the registry accepts."""
+    """Fit, calibrate on held-out logits, measure, and write a model folder that the registry accepts.
+
+    `image_encoder` is the version whose vectors `prepared` has; `int8` writes quantized weights; `trials` are what a
+    search tried, for the manifest.
+    """
     settings = settings or TrainSettings()
-    prepared = prepare(home, encoder, images, seed=settings.seed, report=report)
     logits = held_out_logits(prepared, settings, report=report)
     calibration = fit_platt(logits, prepared.data.targets)
     config = network_config(prepared.scaling.widths, settings)
     members = fit_members(prepared.full, prepared.data.targets, settings, config, report=report)
     described = Described(
-        text_encoder=encoder.version,
+        text_encoder=text_encoder.version,
         image_encoder=image_encoder,
         scaling=prepared.scaling,
         modalities=MODALITIES,
@@ -129,7 +154,9 @@ def train_moderation(
         judged_from=JUDGED_FROM,
     )
     out.mkdir(parents=True, exist_ok=True)
-    save_model(arrays_of(members, calibration), described, out / WEIGHTS)
+    arrays = arrays_of(members, calibration)
+    compared = compare_quantized(arrays, described, prepared.bare, prepared.data, out)
+    save_model(quantized(arrays) if int8 else arrays, described, out / WEIGHTS)
     manifest = Manifest(
         model=MODEL,
         sha256=file_sha256(out / WEIGHTS),
@@ -137,17 +164,20 @@ def train_moderation(
         code_version=_code_version(),
         command=command,
         seed=settings.seed,
+        parent=f"text vectors of {text_encoder.version}, image vectors of {image_encoder}",
         data={**prepared.data.summary(), "licences": licences(home)},
-        settings={**asdict(settings), "text_encoder": encoder.version, "image_encoder": image_encoder},
-        metrics={},
+        settings={**asdict(settings), "text_encoder": text_encoder.version, "image_encoder": image_encoder},
     )
     manifest.write(out)
-    model = HarmModel.load(out)
+    probabilities = calibration.apply(logits)
     metrics = {
-        "held_out": by_part(prepared.data, calibration.apply(logits)),
+        "held_out": by_part(prepared.data, probabilities),
         "calibration": calibration_figures(prepared.data, logits, prepared.data.folds(5, settings.seed)),
-        "thresholds": threshold_table(calibration.apply(logits), prepared.data.targets),
-        **probe(model, VectorCache(home, encoder), prepared.words, prepared.surroundings),
+        "thresholds": threshold_table(probabilities, prepared.data.targets),
+        "quantized": compared,
+        "int8": int8,
+        "trials": list(trials),
+        **probe(HarmModel.load(out), VectorCache(home, text_encoder), prepared.words, prepared.surroundings),
     }
     manifest = replace(manifest, metrics=as_plain(metrics))
     manifest.write(out)

@@ -7,8 +7,11 @@ from core.clock import Clock, SystemClock
 from models.registry.aliases import AliasStore, FileAliasStore
 from models.registry.store import ModelRegistry
 
+_MODELS = Path(__file__).resolve().parent.parent
+
 PACKAGED: Mapping[str, Path] = {
-    "visual-search": Path(__file__).resolve().parent.parent / "visual_search" / "weights",
+    "visual-search": _MODELS / "visual_search" / "weights",
+    "moderation": _MODELS / "moderation" / "weights",
 }
 
 
