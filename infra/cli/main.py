@@ -17,6 +17,7 @@ from infra.cli import (
     index,
     learn,
     models,
+    moderation,
     plan,
     produce,
     system,
@@ -62,6 +63,7 @@ app.add_typer(learn.train_app, name="train")
 app.add_typer(learn.learn_app, name="learn")
 app.add_typer(learn.evaluate_app, name="evaluate")
 app.add_typer(models.app, name="models")
+app.add_typer(moderation.app, name="moderation")
 app.add_typer(features.app, name="features")
 app.add_typer(index.app, name="index")
 app.add_typer(dead_letters.app, name="dlq")

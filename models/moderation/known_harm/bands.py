@@ -1,9 +1,10 @@
 """Finds all 64-bit hashes within a Hamming distance, exactly, without comparing with each.
 
-Multi-index hashing (Norouzi, Punjani, Fleet 2012): cut the hash into 4 bands of 16 bits. When two hashes differ in at
-most d bits, at least one band differs in at most d // 4 (else all four would differ in more, together in more than d).
-So a table per band, asked for all values within d // 4 of the query's band, finds every neighbour. Distances 0 to 3
-take 4 probes, 4 to 7 take 68, 8 to 11 take 548, and 12 takes 2,788.
+Multi-index hashing (Norouzi, Punjani, Fleet 2012): cut the hash into 4 bands of 16 bits, with a table for each, and ask
+every table for all values within some bits of the query's band. Allow the bands r1 to r4 bits. A hash that no table
+gives differs in more than that in each band, so in at least (r1 + 1) + … + (r4 + 1) bits: when this sum is the distance
++ 1, every neighbour is found (the general pigeonhole principle of Qin et al. 2018). Distance 6 is (1, 1, 1, 0): 52
+probes. 7 takes 68, 8 takes 188, 12 takes 1,108.
 
 A band is every fourth bit. Neighbouring bits of a perceptual hash describe neighbouring frequencies and vary together;
 contiguous bands would put many hashes into few slots.
@@ -58,9 +59,15 @@ def band_values(hashes: Hashes, band: int) -> NDArray[np.uint16]:
     return x.astype(np.uint16)
 
 
+def radii(distance: int) -> tuple[int, ...]:
+    """Return how many bits each band may differ in; -1 for a band that need not be asked."""
+    each, more = divmod(distance + 1, BANDS)
+    return tuple(min(each - 1 + (band < more), BAND_BITS) for band in range(BANDS))
+
+
 @cache
 def flips(radius: int) -> NDArray[np.uint16]:
-    """Return every 16-bit number with at most `radius` bits set."""
+    """Return every 16-bit number with at most `radius` bits set; none for -1."""
     return np.array(
         [
             sum(1 << bit for bit in bits)
@@ -112,16 +119,15 @@ class BandIndex:
 
     def search(self, queries: Hashes, distance: int) -> Pairs:
         """Return all rows within `distance` of each query, each once, by query and row. Exact for every distance."""
-        probes = flips(min(distance // BANDS, BAND_BITS))
-        n_probes = BANDS * probes.size
-        per_query = n_probes * (1 + len(self) / SLOTS)
+        probes = [flips(bits) for bits in radii(distance)]
+        per_query = sum(part.size for part in probes) * (1 + len(self) / SLOTS)
         if per_query > len(self):
             return scan(self.hashes, queries, distance)
-        step = max(1, int(_PAIRS / per_query))
+        step = max(1, int(_PAIRS / max(1.0, per_query)))
         found = []
         for start in range(0, queries.size, step):
             part = queries[start : start + step]
-            found += [self._search_band(part, start, band, probes, distance) for band in range(BANDS)]
+            found += [self._search_band(part, start, band, probes[band], distance) for band in range(BANDS)]
         pairs = Pairs.join(found)
         # A near neighbour is found in several bands.
         _, first = np.unique(pairs.queries * max(1, len(self)) + pairs.rows, return_index=True)

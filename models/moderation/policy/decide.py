@@ -34,7 +34,7 @@ def decide(policy: Policy, case: Case) -> Outcome:
     weights = _weights(policy, case, case.reports)
     strikes = strikes_of(policy, case.strikes, case.now)
     known = list(_known(policy, case.known))
-    signals = Signals(case, _by_name(weights), frozenset(reason.rule[len(KNOWN) :] for reason in known))
+    signals = _signals(case, weights, known)
     lowered = list(_by_thresholds(policy, case, strikes))
     failures = list(_failures(policy, case))
     unknown: list[UnknownRule] = []
@@ -51,6 +51,15 @@ def decide(policy: Policy, case: Case) -> Outcome:
         lowered = _exempted(lowered, exempts)
     reasons = [*known, *lowered, *failures, *_reported(policy, weights), *strikes.reasons]
     return _outcome(policy, case, reasons, weights, bool(failures), unknown)
+
+
+def signals_of(policy: Policy, case: Case) -> Signals:
+    """Return what rules are asked about, to show what each of them comes to."""
+    return _signals(case, _weights(policy, case, case.reports), list(_known(policy, case.known)))
+
+
+def _signals(case: Case, weights: ReportWeights, known: Sequence[Reason]) -> Signals:
+    return Signals(case, _by_name(weights), frozenset(reason.rule[len(KNOWN) :] for reason in known))
 
 
 def _by_thresholds(policy: Policy, case: Case, strikes: StrikeEffect) -> Iterator[Reason]:

@@ -1,6 +1,7 @@
 """Known harm: exact within the distance, while hashes come and go."""
 
 import threading
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput
 from models.moderation.known_harm import HashChange, Hit, KnownHarm, check_listable, format_hash, known_hits, parse_hash
-from models.moderation.known_harm.bands import BandIndex, band_values, flips, scan
+from models.moderation.known_harm.bands import BandIndex, band_values, flips, radii, scan
 from models.moderation.known_harm.index import MAX_LISTS
 
 RNG = np.random.default_rng(7)
@@ -71,8 +72,16 @@ def test_a_band_is_every_fourth_bit():
 
 
 def test_there_are_as_many_probes_as_is_said():
-    assert [4 * len(flips(radius)) for radius in range(4)] == [4, 68, 548, 2788]
-    assert len(set(flips(3).tolist())) == 697
+    def probes(distance: int) -> int:
+        return sum(len(flips(bits)) for bits in radii(distance))
+
+    assert [probes(distance) for distance in (0, 3, 6, 7, 8, 11, 12)] == [1, 4, 52, 68, 188, 548, 1108]
+    assert len(set(flips(3).tolist())) == 697 and len(flips(-1)) == 0
+
+
+@pytest.mark.parametrize("distance", range(65))
+def test_a_neighbour_cannot_be_too_far_in_every_band(distance):
+    assert sum(bits + 1 for bits in radii(distance)) >= min(distance, 64) + 1
 
 
 @pytest.mark.parametrize("distance", range(13))
@@ -111,19 +120,17 @@ def by_tables(index: BandIndex, queries, distance: int):
     return Large().search(queries, distance)
 
 
-@pytest.mark.parametrize("distance", [3, 7, 11])
-def test_the_worst_spread_over_the_bands_is_found(distance):
-    """One bit more in every band than `distance // 4` would be too far; just so many in every band is not."""
+@pytest.mark.parametrize("distance", range(13))
+def test_however_the_bits_are_spread_over_the_bands_it_is_found(distance):
+    """Every way to divide the differing bits among the bands, also the worst."""
+    splits = [split for split in product(range(distance + 1), repeat=4) if sum(split) == distance]
+    hashes = np.array(
+        sorted(flipped(BASE, *(band + 4 * i for band in range(4) for i in range(split[band]))) for split in splits),
+        np.uint64,
+    )
+    assert len(set(hashes.tolist())) == len(splits)
     query = np.array([BASE], np.uint64)
-    per_band = distance // 4
-    bits = [band + 4 * i for band in range(4) for i in range(per_band)] + [
-        4 * per_band + 1,
-        4 * per_band + 2,
-        4 * per_band + 3,
-    ]
-    assert len(set(bits)) == distance
-    hashes = np.array([flipped(BASE, *bits)], np.uint64)
-    assert pairs(by_tables(BandIndex(hashes), query, distance)) == [(0, 0, distance)]
+    assert len(pairs(by_tables(BandIndex(hashes), query, distance))) == len(splits)
     assert pairs(by_tables(BandIndex(hashes), query, distance - 1)) == []
 
 
@@ -263,7 +270,7 @@ CHANGES = st.lists(
 
 
 @given(st.lists(CHANGES, max_size=5), st.integers(1, 12))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_after_any_changes_it_finds_what_a_plain_set_does(batches, fresh_limit):
     index, listed = KnownHarm(fresh_limit=fresh_limit), set()
     for batch in batches:

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.moderation.policy import appeal_priority, decide, priority
@@ -71,6 +71,7 @@ def test_an_appeal_weighs_what_is_withheld_wrongly():
 
 
 @given(st.floats(0.5, 0.69), st.floats(0.5, 0.69), st.floats(0, 1e6), st.floats(0, 1e4))
+@settings(deadline=None)
 def test_more_probable_harm_comes_first_and_all_is_finite(a, b, rate, age):
     low, high = sorted((order({"hate": a}, rate, age), order({"hate": b}, rate, age)))
     assert 0 < low <= high < math.inf

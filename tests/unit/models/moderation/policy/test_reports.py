@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.moderation.policy.reports import weigh
@@ -156,6 +156,7 @@ REPORTS = st.lists(
 
 
 @given(REPORTS, st.randoms())
+@settings(deadline=None)
 def test_the_order_does_not_matter(reports, random):
     shuffled = list(reports)
     random.shuffle(shuffled)
@@ -166,6 +167,7 @@ def test_the_order_does_not_matter(reports, random):
 
 
 @given(REPORTS)
+@settings(deadline=None)
 def test_weights_add_up_and_stay_within_the_caps(reports):
     found = weigh(reports, POLICY, now=NOW + timedelta(hours=1))
     assert sum(found.by_harm.values()) == pytest.approx(found.total)

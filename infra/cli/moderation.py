@@ -1,0 +1,10 @@
+"""`riverlight moderation`: harmful content."""
+
+import typer
+
+from infra.cli import moderation_hashes, moderation_history, moderation_policy
+
+app = typer.Typer(no_args_is_help=True, help="Harmful content: what the policy says, and what is known to be harmful.")
+app.add_typer(moderation_policy.app, name="policy")
+app.add_typer(moderation_hashes.app, name="hashes")
+moderation_history.register(app)
