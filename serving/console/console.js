@@ -3,7 +3,8 @@
 const REFRESH_MS = 5000;
 const FOUND_WITHIN_MS = 15000;
 const FATES = {
-  gone: "deleted meanwhile", changed: "its image was replaced meanwhile", hidden: "hidden", unsafe: "taken out by a verdict",
+  gone: "deleted meanwhile", changed: "its image was replaced meanwhile", hidden: "hidden", enforced: "taken down",
+  unsafe: "not safe to show",
   private: "private or unlisted", "blocked-region": "blocked in the viewer's region", "query-image": "the query itself",
   "below-min-score": "not similar enough", duplicate: "the same image as", "near-duplicate": "almost the same image as",
   "beyond-k": "enough better results",

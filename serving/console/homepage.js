@@ -3,9 +3,9 @@
 const REFRESH_MS = 5000;
 const SURFACE = "homepage";
 const FATES = {
-  deleted: "deleted", hidden: "hidden", unsafe: "taken out by a verdict", private: "private", unlisted: "unlisted",
+  deleted: "deleted", hidden: "hidden", enforced: "taken down", private: "private", unlisted: "unlisted",
   "blocked-region": "blocked in the viewer's country", "hidden-by-viewer": "hidden by the viewer", seen: "seen already",
-  "low-quality": "clickbait or misinformation", "not-scored": "not scored: enough better proposals",
+  demoted: "demoted further than what is recommended", "not-scored": "not scored: enough better proposals",
   duplicate: "the same as", "near-duplicate": "almost the same as", "creator-cap": "enough by its creator",
   "beyond-k": "enough better videos",
 };

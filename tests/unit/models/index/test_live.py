@@ -173,6 +173,20 @@ def test_media_leads_to_the_item_that_shows_it_visible_ones_first() -> None:
     index.close()
 
 
+def test_media_leads_to_what_is_not_refused_and_else_to_what_is() -> None:
+    index = LiveIndex(DIM, MODEL, IndexSettings(kind="flat"))
+    media = "ab" * 32
+    for name, state in (("shown", "active"), ("refused", "active"), ("hidden", "hidden")):
+        index.apply(entry(name, VECTORS[0], media_id=media, state=state))
+    refused = {"refused"}
+    for expected in ("shown", "refused"):
+        found = index.by_media(media, lambda one: one.item_id in refused)
+        assert found is not None and found.item_id == expected
+        refused.add("shown")
+        index.remove("shown", Version(time_us=5, seq=0))
+    index.close()
+
+
 def test_two_indexes_are_equal_whatever_the_order_and_kind_and_their_differences_are_named() -> None:
     one = LiveIndex(DIM, MODEL, IndexSettings(kind="hnsw", train_at=8), fresh_rows=8)
     two = LiveIndex(DIM, MODEL, IndexSettings(kind="flat"))
