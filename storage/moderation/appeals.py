@@ -72,8 +72,8 @@ def open_of_posts(connection: Connection, post_ids: Sequence[str]) -> dict[str, 
     """Return the open appeals, by post: a post has at most one, because only the decision in force can be appealed."""
     found: dict[str, Appeal] = {}
     for some in chunks(post_ids):
-        statement = select(AppealRow.__table__).where(AppealRow.post_id.in_(some), AppealRow.state == "open")
-        found.update({row.post_id: _appeal(row) for row in connection.execute(statement)})
+        rows = connection.execute(select(AppealRow.__table__).where(AppealRow.post_id.in_(some)))
+        found.update({row.post_id: _appeal(row) for row in rows if row.state == "open"})
     return found
 
 

@@ -21,6 +21,11 @@ class ReviewDesk(Transactions):
         with self._database.reading() as connection:
             return jobs.queue(connection, self._clock.now(), limit, 0, harm, kind)
 
+    def held_jobs(self) -> list[ReviewJob]:
+        """Return the jobs that somebody holds; the lease that ends first comes first."""
+        with self._database.reading() as connection:
+            return leases.held(connection, self._clock.now())
+
     def job(self, job_id: str) -> ReviewJob | None:
         """Return a job in whatever state it is."""
         with self._database.reading() as connection:

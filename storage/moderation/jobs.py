@@ -126,8 +126,10 @@ def of_posts(connection: Connection, post_ids: Sequence[str], states: Sequence[J
     """Return the jobs about posts, oldest first."""
     found: list[ReviewJob] = []
     for some in chunks(post_ids):
-        statement = select(JobRow.__table__).where(JobRow.post_id.in_(some), JobRow.state.in_(states))
-        found += [_job(row) for row in connection.execute(statement.order_by(JobRow.created_at, JobRow.job_id))]
+        # States are looked at here: SQLite would rather go through every open job than through those of these posts.
+        statement = select(JobRow.__table__).where(JobRow.post_id.in_(some))
+        rows = connection.execute(statement.order_by(JobRow.created_at, JobRow.job_id))
+        found += [_job(row) for row in rows if row.state in states]
     return found
 
 
@@ -179,9 +181,9 @@ def change(connection: Connection, job_id: str, **values: Any) -> None:
 
 
 def close(connection: Connection, job_ids: Sequence[str], because: str, now: datetime) -> None:
-    """Close jobs about which nothing is left to decide."""
+    """Close open jobs about which nothing is left to decide."""
     for some in chunks(job_ids):
-        statement = update(JobRow).where(JobRow.job_id.in_(some), JobRow.state.in_(OPEN))
+        statement = update(JobRow).where(JobRow.job_id.in_(some))
         connection.execute(statement.values(state="moot", closed_at=now, closed_because=because))
 
 

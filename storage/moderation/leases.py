@@ -6,11 +6,13 @@ Nobody reviews their own post, one they reported, or an appeal against their own
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection, select
+
 from core.errors import Conflict, Forbidden, NotFound
 from core.moderation import HarmClass
 from storage.moderation import appeals, decisions, jobs, posts, reports
 from storage.moderation.audit import Entry
-from storage.moderation.jobs import JobKind, ReviewJob
+from storage.moderation.jobs import JobKind, JobRow, ReviewJob
 from storage.moderation.work import Work
 
 _LOOKED_AT = 50  # jobs looked through at once for one that a reviewer may take
@@ -64,6 +66,13 @@ def release(work: Work, job_id: str, reviewer: str) -> ReviewJob:
     jobs.change(work.connection, job_id, state="open", reviewer=None, leased_until=None)
     work.entries.append(Entry(f"reviewer:{reviewer}", "job.released", job.post_id, {"job": job_id}))
     return replace(job, state="open", reviewer=None, leased_until=None)
+
+
+def held(connection: Connection, now: datetime) -> list[ReviewJob]:
+    """Return the jobs that somebody holds, those first whose lease ends first: about as many as there are reviewers."""
+    statement = select(JobRow.job_id).where(JobRow.state == "leased", JobRow.leased_until > now)
+    found = [jobs.read(connection, job_id) for job_id in connection.scalars(statement.order_by(JobRow.leased_until))]
+    return [job for job in found if job is not None]
 
 
 def _first_allowed(work: Work, reviewer: str, harm: HarmClass | None, kind: JobKind | None) -> ReviewJob | None:

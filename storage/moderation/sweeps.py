@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import JSON, CheckConstraint, Connection, Row, Select, func, insert, select, update
+from sqlalchemy import JSON, CheckConstraint, Connection, Row, Select, and_, func, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.errors import Conflict, NotFound
@@ -116,7 +116,8 @@ def count_standing(connection: Connection, sweep_id: str) -> int:
 
 
 def _standing(statement: Select[Any], sweep_id: str) -> Select[Any]:
-    return statement.join(PostRow, PostRow.decision_id == DecisionRow.decision_id).where(
+    in_force = and_(PostRow.post_id == DecisionRow.post_id, PostRow.decision_id == DecisionRow.decision_id)
+    return statement.join(PostRow, in_force).where(
         DecisionRow.actor_id == sweep_id, DecisionRow.actor == "sweep", PostRow.state == "active"
     )
 
