@@ -34,6 +34,9 @@ class Answer:
 class Platform:
     """Calls the API at `base_url`; busy answers (429, 503) are waited out, a few times."""
 
+    #: Who reviews: the subject of the demo's tokens, too.
+    reviewer = SOURCE
+
     def __init__(self, base_url: str, *, attempts: int = 20, credentials: Headers = no_headers) -> None:
         self._credentials = credentials
         self._http = httpx.AsyncClient(base_url=base_url, timeout=30)
@@ -90,6 +93,9 @@ class Platform:
 
     async def get(self, path: str) -> dict[str, Any]:
         return await self._call("GET", path)
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._call("POST", path, json=body)
 
     async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         for attempt in range(1, self._attempts + 1):

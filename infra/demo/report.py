@@ -94,8 +94,46 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class Auc:
+    """Areas under the ROC and the precision-recall curve; `n` posts of the class."""
+
+    roc: float
+    pr: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Moderation:
+    """Posts, and what was decided about them.
+
+    `auc` is of texts that no model was trained on, by class. `latency_s`: a post's event → its decision in the log, at
+    20 posts a second. `edgy_enforced` are harmless ones among them that were taken down. `gone_s`: a post → what it
+    shows is in no answer; `back_s`: a reviewer's reversal → it is found again; both None where the story's post stays.
+    `policy_reload_s`: a policy's file changed → decisions name it; None where the file was not the demo's. `story`
+    follows one post, line by line.
+    """
+
+    posts: int
+    auc: dict[str, Auc]
+    latency_s: Percentiles
+    latency_p95_s: float
+    enforced: int
+    demoted: int
+    reviewed: int
+    reversed: int
+    reported_to_review: int
+    edgy_enforced: int
+    gone_s: float | None
+    back_s: float | None
+    policy_reload_s: float | None
+    model: str
+    story: list[str]
+
+
+@dataclass(frozen=True)
 class Report:
-    """A whole run. `recommendation` is None where its data could not be had, or another model answers."""
+    """A whole run. `recommendation` is None where its data could not be had, or another model answers; `moderation`
+    where the system does not moderate."""
 
     broker: dict[str, Any]
     setup_s: float
@@ -108,6 +146,7 @@ class Report:
     console_url: str
     contact_sheet: str
     recommendation: Recommendation | None = None
+    moderation: Moderation | None = None
     seconds: float = field(default=0.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -158,7 +197,9 @@ def render(report: Report) -> RenderableType:
         ("metrics        ", "bold"),
         report.metrics_url,
     )
-    parts = [facts, Text(), table, Text(), *([films, Text()] if films is not None else []), where]
+    judged = _posts(report.moderation) if report.moderation is not None else None
+    sections = [part for found in (films, judged) if found is not None for part in (found, Text())]
+    parts = [facts, Text(), table, Text(), *sections, where]
     return Panel(Group(*parts), title="What happened", title_align="left", padding=(1, 2))
 
 
@@ -175,6 +216,23 @@ def _films(found: Recommendation) -> RenderableType:
     told = Text(
         f"homepages {_seconds(found.latency_s, 'HTTP')}\n"
         f"clicks {_seconds(found.click_to_feature_s, 'click → the homepage has changed')}; {kept}"
+    )
+    return Group(table, told)
+
+
+def _posts(found: Moderation) -> RenderableType:
+    """Return what was decided about posts, and the story of one."""
+    table = Table(title=f"Harm in texts that no model was trained on ({found.model})", title_justify="left")
+    for column in ("", "ROC-AUC", "PR-AUC", "posts of the class"):
+        table.add_column(column, justify="left" if not column else "right")
+    for harm, auc in found.auc.items():
+        table.add_row(harm, f"{auc.roc:.3f}", f"{auc.pr:.3f}", str(auc.n))
+    reload = "" if found.policy_reload_s is None else f"; another policy in force after {found.policy_reload_s:.2f} s"
+    told = Text(
+        f"{found.posts} posts: {found.enforced} taken down ({found.edgy_enforced} of them edgy, but harmless), "
+        f"{found.demoted} lowered, {found.reviewed} reviewed, {found.reversed} reversed\n"
+        f"decided {_seconds(found.latency_s, 'post → decision in the log, at 20 posts a second')}, "
+        f"p95 {found.latency_p95_s * 1000:.0f} ms{reload}\n\nOne post:\n" + "\n".join(found.story)
     )
     return Group(table, told)
 

@@ -19,16 +19,19 @@ from core import topics
 from core.access.credentials import credentials
 from core.access.roles import GRANTED
 from core.clock import SystemClock
+from core.errors import Unavailable
 from core.ports import OutgoingRecord
 from core.settings import Settings
-from infra.demo import homepage, interactions, visual_search
+from infra.demo import homepage, interactions, moderation, visual_search
 from infra.demo.contact_sheet import SheetRow, draw_contact_sheet
 from infra.demo.film_model import served_model
 from infra.demo.films import Films, load_films
 from infra.demo.images import DemoImages, demo_images
 from infra.demo.platform import Answer, Platform, event, wait_until
+from infra.demo.posts import demo_posts, install_texts
 from infra.demo.report import Interactions, Percentiles, Quality, Report, VisualSearch
 from infra.supervisor.control import Status, down, status, up_detached
+from models.moderation.policy.load import packaged_policy
 from models.recommendation.system import FullSystem
 from models.visual_search.model import FrozenLiteEncoder
 from storage.log.producer import KafkaPublisher
@@ -48,6 +51,7 @@ class DemoOptions:
     removals: int = 20
     viewers: int = 30
     past_ratings: int = 5_000
+    posts: int = 300
     keep_running: bool = False
     start_timeout_s: float = 300.0
 
@@ -63,13 +67,17 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     folder = home / "demo"
     images = demo_images(home, options.images, lambda line: console.print(f"[dim]data[/]     {line}"))
     baseline = _frozen_baseline(images, folder, console)
+    if settings.moderation.enabled and options.posts:
+        install_texts(home, lambda line: console.print(f"[dim]data[/]     {line}"))
     films = _served_films(home, len(images.pairs) - homepage.NEW_FILMS, console)
     setup_s = time.perf_counter() - began
 
     started = not status(home).running
     start_began = time.perf_counter()
+    policy: Path | None = None
     if started:
         console.print("[dim]start[/]    broker, models, workers, API …")
+        settings, policy = _with_policy(settings, folder)
         up_detached(settings, timeout_s=options.start_timeout_s)
     running = status(home)
     start_s = time.perf_counter() - start_began if started else 0.0
@@ -78,7 +86,7 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     )
     try:
         report = asyncio.run(
-            _play(running, settings, options, images, baseline, films, folder, console, setup_s, start_s, began)
+            _play(running, settings, options, images, baseline, films, policy, folder, console, setup_s, start_s, began)
         )
     finally:
         if started and not options.keep_running:
@@ -95,6 +103,7 @@ async def _play(
     images: DemoImages,
     baseline: Quality,
     films: "_ServedFilms | None",
+    policy: Path | None,
     folder: Path,
     console: Console,
     setup_s: float,
@@ -139,6 +148,26 @@ async def _play(
                     past=options.past_ratings,
                     advance=step("recommend", options.viewers),
                 )
+            judged = None
+            if settings.moderation.enabled and options.posts:
+                posts = demo_posts(
+                    settings.home.resolve(),
+                    run,
+                    uploaded.media,
+                    options.posts,
+                )
+                shown_at = await _one_that_is_there(platform, uploaded.items)
+                judged = await moderation.play(
+                    platform,
+                    running.urls["broker"],
+                    posts,
+                    run=run,
+                    item=uploaded.items[shown_at],
+                    media_id=uploaded.media[shown_at],
+                    owner=visual_search.owner(run),
+                    policy=policy,
+                    advance=step("moderate", len(posts)),
+                )
         sheet = folder / "contact-sheet.png"
         _draw(sheet, images, uploaded.items, answers)
         shown = max(audience.clicks, key=lambda item: audience.clicks[item]) if audience.clicks else uploaded.items[0]
@@ -165,11 +194,31 @@ async def _play(
         dead_letters=dead,
         features=features,
         recommendation=recommendation,
+        moderation=judged,
         metrics_url=running.urls["metrics"],
         console_url=running.urls["console"],
         contact_sheet=str(sheet),
         seconds=round(time.perf_counter() - began, 1),
     )
+
+
+def _with_policy(settings: Settings, folder: Path) -> tuple[Settings, Path | None]:
+    """Return settings that go by a copy of the default policy, which the demo may change; else None for the file."""
+    if settings.moderation.policy is not None or not settings.moderation.enabled:
+        return settings, None
+    path = (folder / "policy.yaml").resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(packaged_policy())
+    return settings.model_copy(update={"moderation": settings.moderation.model_copy(update={"policy": path})}), path
+
+
+async def _one_that_is_there(platform: Platform, items: Sequence[str]) -> int:
+    """Return the number of an item that was neither hidden nor deleted."""
+    for number, item in enumerate(items):
+        found = await platform.get(f"/v1/items/{item}")
+        if found["state"] == "active" and found["indexed"]:
+            return number
+    raise Unavailable("every upload of the demo is hidden or deleted")
 
 
 @dataclass(frozen=True)
