@@ -17,9 +17,9 @@ from storage.catalogue.base import Base
 from storage.moderation import ModerationStore, ProfileChange, ReactionDelta, Report, Told
 from storage.moderation.audit import GENESIS
 from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
-from tests.moderation_store import catalogue, clock, postgres_server, published, store
+from tests.moderation_store import catalogue, clock, migrated_database, migrated_file, postgres_server, published, store
 
-__all__ = ["catalogue", "clock", "postgres_server", "store"]
+__all__ = ["catalogue", "clock", "migrated_database", "migrated_file", "postgres_server", "store"]
 
 SECRET = "Zebra-Anna"  # what must be nowhere once she is erased
 QUOTE = TextEvidence(harm="hate", start=0, end=10, quote=SECRET, weight=0.5)

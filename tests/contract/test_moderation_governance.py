@@ -8,9 +8,9 @@ from core.moderation import Action, decode_verdict
 from storage.catalogue import Catalogue
 from storage.moderation import KnownChange, ModerationStore
 from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
-from tests.moderation_store import catalogue, clock, postgres_server, published, store
+from tests.moderation_store import catalogue, clock, migrated_database, migrated_file, postgres_server, published, store
 
-__all__ = ["catalogue", "clock", "postgres_server", "store"]
+__all__ = ["catalogue", "clock", "migrated_database", "migrated_file", "postgres_server", "store"]
 
 
 def a_hash(number: int) -> str:

@@ -11,9 +11,9 @@ from storage.catalogue import Catalogue
 from storage.moderation import ModerationStore, ProfileChange, ReactionDelta, Report, Reporter, Strike
 from storage.moderation.reactions import COMMENT_BYTES, NEWEST_COMMENTS
 from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
-from tests.moderation_store import catalogue, clock, postgres_server, store
+from tests.moderation_store import catalogue, clock, migrated_database, migrated_file, postgres_server, store
 
-__all__ = ["catalogue", "clock", "postgres_server", "store"]
+__all__ = ["catalogue", "clock", "migrated_database", "migrated_file", "postgres_server", "store"]
 
 
 def facts(store: ModerationStore, author_id: str = "author-1") -> AuthorFacts:

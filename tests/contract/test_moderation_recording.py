@@ -11,9 +11,9 @@ from core.moderation import AuthorFacts, ReactionFacts, decode_decision, decode_
 from storage.catalogue import Catalogue
 from storage.moderation import Cause, ModerationStore, ReactionDelta, Report, StaleDecision, Told
 from tests.moderation_records import NOW, a_decision, a_job, a_post, deleted
-from tests.moderation_store import catalogue, clock, postgres_server, published, store
+from tests.moderation_store import catalogue, clock, migrated_database, migrated_file, postgres_server, published, store
 
-__all__ = ["catalogue", "clock", "postgres_server", "store"]
+__all__ = ["catalogue", "clock", "migrated_database", "migrated_file", "postgres_server", "store"]
 
 
 def test_a_post_is_read_back_as_it_was_recorded(store: ModerationStore) -> None:

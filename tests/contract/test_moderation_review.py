@@ -12,9 +12,9 @@ from core.moderation import HARM_CLASSES, decode_label, decode_verdict
 from storage.catalogue import Catalogue
 from storage.moderation import Appeal, ModerationStore, Report, Reviewed, ReviewJob
 from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
-from tests.moderation_store import catalogue, clock, postgres_server, published, store
+from tests.moderation_store import catalogue, clock, migrated_database, migrated_file, postgres_server, published, store
 
-__all__ = ["catalogue", "clock", "postgres_server", "store"]
+__all__ = ["catalogue", "clock", "migrated_database", "migrated_file", "postgres_server", "store"]
 
 
 def a_queue(store: ModerationStore, *priorities: float) -> None:
@@ -103,6 +103,16 @@ def test_a_reviewer_extends_a_lease_by_taking_the_job_again(store: ModerationSto
     assert taken(store, job_id=job.job_id).leased_until == NOW + timedelta(minutes=25)
     clock.pass_(minutes=10)
     store.decide(job.job_id, "reviewer-1", "allow", None, "harmless")
+
+
+def test_who_holds_what_is_told_while_they_hold_it(store: ModerationStore, clock: SetClock) -> None:
+    a_queue(store, 3.0, 2.0, 1.0)
+    longer, shorter = taken(store, "ada", minutes=20.0), taken(store, "ben", minutes=10.0)
+    assert store.held_jobs() == [shorter, longer]
+    clock.pass_(minutes=10)
+    assert store.held_jobs() == [longer]
+    store.release(longer.job_id, "ada")
+    assert store.held_jobs() == []
 
 
 def test_a_released_job_is_free(store: ModerationStore) -> None:
