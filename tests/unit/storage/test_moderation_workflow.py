@@ -1,5 +1,6 @@
 """The review workflow in whatever order things happen: machines, reviewers, appeals, expiry, replays, erasure."""
 
+import atexit
 import shutil
 import tempfile
 from collections import Counter
@@ -34,7 +35,9 @@ STATES = {"allow": "clear", "review": "clear", "demote": "demoted", "enforce": "
 @cache
 def empty_catalogue() -> Path:
     """A migrated file, to copy: migrating takes longer than a whole example."""
-    path = Path(tempfile.mkdtemp(prefix="riverlight-test-")) / "catalogue.db"
+    folder = Path(tempfile.mkdtemp(prefix="riverlight-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "catalogue.db"
     Catalogue.open(f"sqlite:///{path}", CatalogueSettings()).close()
     return path
 
