@@ -57,7 +57,7 @@ def _erase_posts(work: Work, post_ids: Sequence[str], pseudonym: str) -> None:
     at = Version.of(work.now, 0)
     for post in work.posts.values():
         version = max(at, Version(post.version.time_us, post.version.seq + 1))
-        follow_deletion(work, replace(post, state="deleted", version=version), post)
+        follow_deletion(work, replace(post, state="deleted", version=version), post, lift=True)
         work.posts[post.post_id] = replace(post, state="deleted", version=version, author_id=pseudonym)
     posts.write(work.connection, list(work.posts.values()))
 

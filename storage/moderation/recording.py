@@ -13,8 +13,9 @@ import msgspec
 from core import topics
 from core.entries import Version, tombstone_headers
 from core.errors import InvalidInput
-from core.moderation import Decision, encode_moderation, verdict_of
+from core.moderation import Decision, Verdict, encode_moderation, verdict_of
 from core.ports import OutgoingRecord
+from core.topics import Topic
 from storage.moderation import authors, decisions, posts, reactions, reports, sweeps, waiting
 from storage.moderation.audit import Entry
 from storage.moderation.authors import Strike, Tally
@@ -84,19 +85,31 @@ def _is_new(work: Work, post: StoredPost) -> bool:
     return bool(post.author_id) and not (before and before.author_id)
 
 
-def follow_deletion(work: Work, post: StoredPost, before: StoredPost | None) -> None:
-    """Do what follows from a post being gone; the post itself is written by the caller."""
+def follow_deletion(work: Work, post: StoredPost, before: StoredPost | None, *, lift: bool = False) -> None:
+    """Do what follows from a post being gone; the post itself is written by the caller.
+
+    What restricts the post stays in force, or its author would have what it showed back by deleting it; `lift` takes
+    it away all the same (the person is erased, and what they uploaded with them).
+    """
+    current = work.in_force.get(post.post_id)
+    restricted = current is not None and current.action in waiting.RESTRICTING
     if before is not None and before.state == "deleted":
+        if lift and restricted:
+            _lift(work, post, current)
         return
+    if lift or not restricted:
+        _lift(work, post, current)
     waiting.settle(work, [post.post_id], "the post was deleted")
     reactions.forget_comments(work.connection, [post.post_id])
-    current = work.in_force.get(post.post_id)
+    work.entries.append(Entry("system", "post.deleted", post.post_id, {"version": _text(post.version)}))
+
+
+def _lift(work: Work, post: StoredPost, current: decisions.InForce | None) -> None:
     # Above the decision in force, and below the one that comes if the post is posted again: that one leaves room.
     version = post.version if current is None else max(post.version, _after(current.version, 1))
     work.outgoing.append(
         OutgoingRecord(topics.VERDICTS.name, post.post_id, None, _headers(work, post.event_id, version))
     )
-    work.entries.append(Entry("system", "post.deleted", post.post_id, {"version": _text(post.version)}))
 
 
 # --- decisions ---------------------------------------------------------------------------------------------
@@ -113,6 +126,7 @@ def apply_decisions(work: Work, given: Sequence[Decision]) -> list[Decision]:
     there = decisions.known(work.connection, [decision.decision_id for decision in given])
     stale: dict[str, str] = {}
     parts: list[Parts] = []
+    restricted: list[bool] = []  # whether the decision before each restricted its post
     for decision in given:
         if decision.decision_id in there:
             continue
@@ -121,6 +135,8 @@ def apply_decisions(work: Work, given: Sequence[Decision]) -> list[Decision]:
         if reason:
             stale[decision.post_id] = reason
             continue
+        current = work.in_force.get(decision.post_id)
+        restricted.append(current is not None and current.action in waiting.RESTRICTING)
         parts.append(_bring_into_force(work, decision))
     if stale:
         raise StaleDecision(stale)
@@ -128,8 +144,8 @@ def apply_decisions(work: Work, given: Sequence[Decision]) -> list[Decision]:
     posts.put_in_force(work.connection, {one.decision.post_id: one.decision.decision_id for one in parts})
     _strike(work, [one.decision for one in parts])
     sweeps.count_decisions(work.connection, [one.decision for one in parts])
-    for one in parts:
-        _publish(work, one)
+    for one, was_restricted in zip(parts, restricted, strict=True):
+        _publish(work, one, was_restricted)
     return [one.decision for one in parts]
 
 
@@ -181,12 +197,15 @@ def _strike(work: Work, made: Sequence[Decision]) -> None:
     )
 
 
-def _publish(work: Work, parts: Parts) -> None:
+def _publish(work: Work, parts: Parts, was_restricted: bool) -> None:
+    """Publish a decision, and its verdict where it restricts the post or lifts what did: most posts never have one."""
     decision, of = parts.decision, parts.of
     cause = work.causes.get(decision.event_id, Cause())
     headers = _headers(work, decision.event_id)
     verdict = verdict_of(decision, cause.event_time)
-    for topic, record in ((topics.DECISIONS, decision), (topics.VERDICTS, verdict)):
+    told: list[tuple[Topic, Decision | Verdict]] = [(topics.DECISIONS, decision)]
+    told += [(topics.VERDICTS, verdict)] if was_restricted or verdict.state != "clear" else []
+    for topic, record in told:
         work.outgoing.append(OutgoingRecord(topic.name, decision.post_id, encode_moderation(record), headers))
     actor = f"{decision.actor}:{decision.actor_id}" if decision.actor_id else decision.actor
     about = {

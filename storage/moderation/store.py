@@ -43,7 +43,7 @@ class ModerationStore(ReviewDesk, Governance):
     ) -> Recorded:
         """Record what a consumer made of some events: posts, decisions of a machine, and jobs for people.
 
-        Posts are applied by version. A deleted post loses its content; its verdict becomes a tombstone, its jobs and
+        Posts are applied by version. A deleted post loses its content; what restricts it stays in force; its jobs and
         appeals moot. A decision comes into force, with a version above the one before it, and is published with its
         verdict. A decision whose id is there already changes nothing, nor do the jobs of its post.
 

@@ -62,9 +62,6 @@ LABEL_VALUES: dict[str, tuple[str, ...]] = {
     "application": ("gateway",),
     "deployment": ("gateway",),
     "handle": ("gateway-1",),
-    "action": ("allow", "enforce"),
-    "harm": ("none", "hate"),
-    "actor": ("model", "reviewer"),
 }
 
 
