@@ -97,7 +97,7 @@ def _pull(
 ) -> dict[str, Any]:
     """Score harmful and benign texts bare, beside a good name, and beside a bad one with angry comments."""
     harmful = np.nan_to_num(data.targets).max(axis=1) >= 0.5
-    good = np.mean(around.comments["neutral"][:4], axis=0, dtype=np.float32)
+    good: NDArray[np.float32] = np.asarray(around.comments["neutral"][:4], np.float32).mean(axis=0)
     out: dict[str, Any] = {}
     for name, changes in (("bare", {}), ("good_name", GOOD_NAME), ("bad_name", BAD_NAME)):
         variants: dict[str, list[PostFeatures]] = {"harmful": [], "edgy": []}
