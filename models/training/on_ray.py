@@ -188,7 +188,7 @@ class RayTrainer:
         if failures:
             rank, first = min(failures.items())
             problem = (
-                f"a worker failed {_RESTARTS + 1} times, the last time number {rank} of {self.workers.count}: "
+                f"after {_RESTARTS} new starts, worker {rank} of 0 to {self.workers.count - 1} failed again: "
                 f"{_last_line(first)}. Checkpoints: {self._checkpoints.rstrip('/')}/{self._run}"
             )
         else:
@@ -203,4 +203,4 @@ class RayTrainer:
 def _last_line(error: BaseException) -> str:
     """Return what an error says: of a worker's, which is a whole traceback, the end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -78,7 +78,10 @@ def _connect(address: str) -> None:
         ray.init(address=address, namespace="riverlight", log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         ray.shutdown()
-        raise Unavailable(f"cannot train on the Ray cluster at {address}: {error}") from error
+        raise Unavailable(
+            f"cannot train on the Ray cluster at {address}: {error}. Does one run there, of this release of Ray? If it "
+            "asks for a token, are RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH set?"
+        ) from error
 
 
 def _start(folder: Path, cpus: int) -> None:
