@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.moderation import HARM_CLASSES
 from models.datasets.texts import LabelledText
