@@ -120,6 +120,9 @@ def test_how_much_confirmed_harm_is_acted_upon(found):
     assert (found.found.hits, found.found.n) == (4, 5)  # not i
     assert (found.found_now.hits, found.found_now.n) == (4, 4)  # j is not known
     assert (found.by_class["spam"].found.hits, found.by_class["spam"].found.n) == (1, 2)
+    assert (found.by_class["spam"].found_now.hits, found.by_class["spam"].found_now.n) == (1, 1)
+    assert (found.by_class["hate"].found.hits, found.by_class["hate"].found.n) == (1, 1)
+    assert (found.by_class["hate"].found_now.hits, found.by_class["hate"].found_now.n) == (1, 1)
     assert (found.by_class["violence"].found.hits, found.by_class["violence"].found.n) == (1, 1)
 
 

@@ -83,6 +83,11 @@ def test_of_equal_actions_the_class_of_severity_times_probability_names_the_harm
     assert decide(policy(), case({"hate": 0.89, "nudity": 0.89})).harm == "hate"
 
 
+def test_of_classes_that_weigh_the_same_the_first_names_the_harm():
+    same = parse_policy(PLAIN.replace("severity: 4", "severity: 2"))
+    assert decide(same, case({"violence": 0.8, "nudity": 0.8})).harm == "violence"
+
+
 def test_urgent_when_any_reason_for_the_action_is():
     assert decide(policy(), case({"spam": 0.8, "hate": 0.7})).urgency == "real-time"
     assert decide(policy(), case({"spam": 0.8, "hate": 0.5})).urgency == "batch"
@@ -197,7 +202,9 @@ def test_an_exemption_lowers_what_a_threshold_found_for_its_class():
 
 def test_an_exemption_leaves_other_classes_and_milder_actions():
     assert decide(policy(rules(NEWS)), case({"hate": 0.99}, post=TRUSTED)).action == "enforce"
-    assert told(decide(policy(rules(NEWS)), case({"violence": 0.5}, post=TRUSTED))) == [("violence.review", "review")]
+    found = decide(policy(rules(NEWS)), case({"violence": 0.5}, post=TRUSTED))
+    assert told(found) == [("violence.review", "review")]
+    assert found.reasons[0].detail == ""  # it lowered nothing
 
 
 def test_an_exemption_lowers_rules_of_its_class_and_one_without_a_class_lowers_all():
@@ -249,6 +256,12 @@ def test_listed_media_does_what_its_list_says():
     assert reason.detail == "media m1 is 6 bits from f0f0f0f0f0f0f0f0"
     assert found.known_lists == ("terror",)
     assert decide(policy(KNOWN), case(known=[hit("nudes", 4)])).action == "demote"
+
+
+def test_listed_media_of_a_post_without_scores_is_acted_upon():
+    found = decide(policy(KNOWN), case(failure(), known=[hit()]))
+    assert told(found) == [("known-harm.terror", "enforce"), ("failure", "review")]
+    assert (found.harm, found.probability, found.failed) == ("violence", None, True)
 
 
 def test_media_beyond_the_lists_distance_is_not_on_it():

@@ -94,6 +94,16 @@ def test_a_hundred_aged_accounts_that_share_something_are_one_campaign():
     assert (found.reporters, found.campaigns) == (100, 1)
 
 
+def test_two_that_share_something_are_a_campaign():
+    found = weigh([report("a", shared=("ip:1",)), report("b", 60, shared=("ip:1",))], POLICY, now=NOW)
+    assert (found.campaigns, found.total) == (1, pytest.approx(1.0))
+
+
+def test_an_account_is_proven_from_the_day_on_that_the_policy_says():
+    old_enough = puppets(100, 0, account_age_days=POLICY.new_account_days)
+    assert total(old_enough) == pytest.approx(100.0)
+
+
 def test_sharing_chains():
     chain = [
         report("a", 0, shared=("card:1",)),
