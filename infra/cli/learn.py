@@ -10,6 +10,7 @@ from rich.console import Group
 
 from core.settings import load_settings
 from infra.cli.learn_recommendation import learn_recommendation_command
+from infra.cli.moderation_learning import evaluate_moderation_command, train_moderation_command
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
 from infra.cli.recommendation import evaluate_recommendation_command, train_recommendation_command
 
@@ -23,6 +24,8 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside it
 train_app.command("recommendation")(train_recommendation_command)
 learn_app.command("recommendation")(learn_recommendation_command)
 evaluate_app.command("recommendation")(evaluate_recommendation_command)
+train_app.command("moderation")(train_moderation_command)
+evaluate_app.command("moderation")(evaluate_moderation_command)
 
 
 @train_app.command("visual-search")

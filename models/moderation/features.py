@@ -178,7 +178,6 @@ class FeatureScaling:
             dense[name][~present[:, column]] = 0.0
         return FeatureBatch(dense, places.reshape(n, 2), present)
 
-
     def _scaled(self, name: str, vector: Floats) -> NDArray[np.float64]:
         mean, deviation = self._vectors[name]
         scaled: NDArray[np.float64] = (vector - mean) / deviation

@@ -85,7 +85,7 @@ def test_the_list_names_every_data_set_with_its_state(tmp_path):
 def test_an_unknown_data_set_says_which_there_are(tmp_path):
     with pytest.raises(
         NotFound,
-        match="emoji, harm-answers, mail-spam, ml-100k, openmoji, photos, profane-words, reviews, sms-spam, stamps, toxic-texts",
+        match="emoji, harm-answers, mail-spam, ml-100k, openmoji, photos, profane-words, reviews, sms-spam, stamps",
     ):
         install("imagenet", tmp_path, quiet)
 
