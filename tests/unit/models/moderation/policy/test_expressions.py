@@ -130,6 +130,12 @@ def test_the_found_language_is_asked_before_the_given_one():
     assert holds("post.language == 'de'", signals(language="de", scores=scores(language="und")))
 
 
+def test_disguised_words_are_found_in_the_plain_text():
+    at = signals(text="FR3E c\u200boins, frее mоney")  # a leet word, a zero-width space, Cyrillic letters
+    assert holds("contains(post.plain, 'free coins') and matches(post.plain, '(?i)free money')", at)
+    assert holds("contains(post.text, 'free')", at) is False
+
+
 def test_every_name_can_be_asked_for():
     at = signals(**FULL)
     for name in NAMES:

@@ -197,6 +197,11 @@ def test_bytes_that_are_no_text_are_refused():
         parse_policy(b"name: \xff")
 
 
+def test_a_stored_policy_is_read_back_as_the_same_version():
+    for one in (load_policy(None), policy(KNOWN)):
+        assert type(one).model_validate_json(one.model_dump_json()).version == one.version
+
+
 def test_every_field_is_described():
     from pydantic import BaseModel
 
