@@ -22,10 +22,10 @@ learn_app = typer.Typer(no_args_is_help=True, help="Go on learning from the stre
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside its baseline.")
 
 train_app.command("recommendation")(train_recommendation_command)
-learn_app.command("recommendation")(learn_recommendation_command)
-evaluate_app.command("recommendation")(evaluate_recommendation_command)
 train_app.command("moderation")(train_moderation_command)
 evaluate_app.command("moderation")(evaluate_moderation_command)
+learn_app.command("recommendation")(learn_recommendation_command)
+evaluate_app.command("recommendation")(evaluate_recommendation_command)
 
 
 @train_app.command("visual-search")

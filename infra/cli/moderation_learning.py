@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
@@ -26,6 +26,9 @@ def train_moderation_command(
     setting: SetOption = None,
     quantized: Annotated[bool, typer.Option("--quantized", help="Write int8 weights: a quarter of the size.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: `<home>/training/moderation`.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep finished folds in the cache, and use those that are there.")
+    ] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Make the result champion.")] = False,
     output: OutputOption = OutputFormat.text,
 ) -> None:
@@ -50,7 +53,7 @@ def train_moderation_command(
         if search is not SearchMethod.none:
             from models.moderation.search import search as search_settings
 
-            chosen, tried = search_settings(prepared, chosen, method=_method(search), trials=trials, report=report)
+            chosen, tried = search_settings(prepared, chosen, method=search.value, trials=trials, report=report)
         options = [*(f"--set {pair}" for pair in setting or ()), *(["--quantized"] if quantized else [])]
         options += [f"--search {search.value}"] if tried else []
         folder = out or settings.home / "training" / "moderation"
@@ -62,6 +65,7 @@ def train_moderation_command(
             image_encoder=encoders.image.version,
             home=settings.home,
             int8=quantized,
+            keep=settings.home / "cache" / "moderation" if resume else None,
             trials=[{"changes": dict(trial.changes), "mean_roc": trial.value} for trial in tried],
             command=" ".join(["riverlight train moderation", *options]),
             report=report,
@@ -257,7 +261,3 @@ def _train_settings(pairs: list[str]) -> Any:
 def _write(path: Path, plain: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(to_plain(plain), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _method(chosen: SearchMethod) -> Literal["grid", "optuna"]:
-    return "optuna" if chosen is SearchMethod.optuna else "grid"

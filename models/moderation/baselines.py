@@ -23,31 +23,33 @@ class LogisticHeads:
         """`strength` is C: one over the penalty, as in scikit-learn. `soft` learns scores instead of 0 and 1."""
         self.strength = strength
         self.soft = soft
-        self._weights: list[NDArray[np.float64] | None] = []
+        self.weights: list[NDArray[np.float64] | None] = []
 
     def fit(
         self, inputs: Matrix, targets: NDArray[np.float32], weights: NDArray[np.float32] | None = None
     ) -> "LogisticHeads":
         """Learn from `(n, D)` inputs and `(n, classes)` targets, NaN where there is no label; `weights` `(n,)`."""
-        self._weights = []
+        self.weights = []
         for place in range(targets.shape[1]):
-            known = np.isfinite(targets[:, place])
+            known = np.flatnonzero(np.isfinite(targets[:, place]))
             wanted = targets[known, place].astype(np.float64)
             wanted = wanted if self.soft else (wanted >= 0.5).astype(np.float64)
             one_sided = not len(wanted) or wanted.min() == wanted.max()
             shares = np.ones(len(wanted)) if weights is None else weights[known].astype(np.float64)
-            self._weights.append(None if one_sided else self._fit_one(inputs[known], wanted, shares))
+            self.weights.append(None if one_sided else self._fit_one(inputs[known], wanted, shares))
         return self
 
     def logits(self, inputs: Matrix) -> NDArray[np.float64]:
         """Return `(n, classes)`; NaN for a class that had no examples of one side."""
         columns = [
             np.full(inputs.shape[0], _UNKNOWN) if weights is None else inputs @ weights[:-1] + weights[-1]
-            for weights in self._weights
+            for weights in self.weights
         ]
         return np.stack([np.asarray(column, np.float64).ravel() for column in columns], axis=1)
 
-    def _fit_one(self, inputs: Matrix, wanted: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _fit_one(
+        self, inputs: Matrix, wanted: NDArray[np.float64], shares: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         rows = inputs.astype(np.float64)
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

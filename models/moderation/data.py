@@ -87,6 +87,11 @@ class HarmTexts:
         """Return a mask of the texts of one of the `PARTS`."""
         return np.isin(np.array(self.sources), PARTS[part])
 
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """A mask of the texts that somebody judged for harm other than spam."""
+        return np.any([self.of(part) for part in PARTS if part != "spam"], axis=0)
+
     def folds(self, count: int = 5, seed: int = 0) -> NDArray[np.int64]:
         """Return fold numbers `(n,)`; near-duplicates are in one fold."""
         return grouped_folds(self.groups, self.sources, folds=count, seed=seed)

@@ -13,6 +13,9 @@ from core.moderation import HARM_CLASSES
 from models.moderation.calibration import fit_platt
 from models.moderation.data import PARTS
 from models.moderation.evaluate import ClassFigures, as_plain, by_part
+from models.moderation.experts import Experts
+from models.moderation.experts_fit import fit_experts
+from models.moderation.features import FeatureBatch
 from models.moderation.fit import TrainSettings
 from models.moderation.train import Prepared
 from models.moderation.variants import VARIANTS, Examples, timed_fit
@@ -38,6 +41,21 @@ class Rung:
     fit_s: float
     post_ms: float
     logits: Floats  # held out, of bare posts
+
+
+@dataclass
+class _Run:
+    """What a variant's folds left so far."""
+
+    bare: Floats
+    full: Floats
+    fit_s: float = 0.0
+    post_ms: float = 0.0
+    parameters: int = 0
+
+    @classmethod
+    def empty(cls, count: int) -> "_Run":
+        return cls(np.full((count, len(HARM_CLASSES)), np.nan), np.full((count, len(HARM_CLASSES)), np.nan))
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,23 @@ def examples_of(prepared: Prepared) -> Examples:
             for text, language in zip(prepared.data.texts, prepared.data.languages, strict=True)
         ]
     )
-    return Examples(prepared.data.texts, prepared.vectors, profane, prepared.full, prepared.data.targets)
+    data = prepared.data
+    return Examples(data.texts, prepared.vectors, profane, prepared.full, data.targets, data.judged)
+
+
+def with_opinions(
+    prepared: Prepared, examples: Examples, learned: NDArray[np.bool_], settings: TrainSettings
+) -> tuple[Examples, Experts]:
+    """Return the examples to learn from, with opinions of experts that did not see them, and experts fitted on all."""
+    data = prepared.data.rows(learned)
+    experts, opinions = fit_experts(data, prepared.full.rows(learned), data.folds(4, settings.seed + 1))
+    some = examples.rows(learned)
+    return some.beside(some.batch.beside(experts=opinions)), experts
+
+
+def asked(examples: Examples, batch: FeatureBatch, experts: Experts) -> Examples:
+    """Return examples to be asked about, with the experts' opinions of them."""
+    return examples.beside(batch.beside(experts=experts.opinions(batch)))
 
 
 def climb(
@@ -109,33 +143,35 @@ def climb(
         fold = data.folds(folds, settings.seed)
     else:
         fold = np.random.default_rng(settings.seed).permutation(len(data)) % folds
-    rungs = []
-    for name in chosen_variants(names):
-        bare, full = (np.full((len(data), len(HARM_CLASSES)), np.nan) for _ in range(2))
-        fit_s = post_ms = 0.0
-        parameters = 0
-        for number in range(folds):
-            report(name, number, folds)
-            held = fold == number
-            fitted, seconds = timed_fit(VARIANTS[name], examples.rows(~held), settings, prepared.scaling.widths)
-            asked = examples.rows(held)
-            bare[held] = fitted.logits(asked.beside(prepared.bare.rows(held)))
-            full[held] = fitted.logits(asked)
-            fit_s, parameters = fit_s + seconds, fitted.parameters
-            post_ms += _post_ms(fitted, asked)
-        report(name, folds, folds)
-        rungs.append(
-            Rung(
-                name,
-                VARIANTS[name].what,
-                by_part(data, bare, intervals=intervals),
-                by_part(data, full, intervals=False),
-                parameters,
-                fit_s / folds,
-                post_ms / folds,
-                bare,
-            )
+    chosen = chosen_variants(names)
+    runs = {name: _Run.empty(len(data)) for name in chosen}
+    for number in range(folds):
+        held = fold == number
+        learned, experts = with_opinions(prepared, examples, ~held, settings)
+        new = asked(examples.rows(held), prepared.bare.rows(held), experts)
+        known = asked(examples.rows(held), prepared.full.rows(held), experts)
+        for done, name in enumerate(chosen):
+            report(f"fold {number + 1} of {folds}", done, len(chosen))
+            run = runs[name]
+            fitted, seconds = timed_fit(VARIANTS[name], learned, settings, prepared.scaling.widths)
+            run.bare[held], run.full[held] = fitted.logits(new), fitted.logits(known)
+            run.fit_s += seconds / folds
+            run.post_ms += _post_ms(fitted, known) / folds
+            run.parameters = fitted.parameters
+        report(f"fold {number + 1} of {folds}", len(chosen), len(chosen))
+    rungs = [
+        Rung(
+            name,
+            VARIANTS[name].what,
+            by_part(data, run.bare, intervals=intervals),
+            by_part(data, run.full, intervals=False),
+            run.parameters,
+            run.fit_s,
+            run.post_ms,
+            run.bare,
         )
+        for name, run in runs.items()
+    ]
     return Ladder(fold, folds, grouped, settings.members, tuple(rungs))
 
 
@@ -154,9 +190,10 @@ def transfer(
         held = data.of(part)
         near = np.isin(data.groups, data.groups[held])  # near-duplicates of what is tested are not learned either
         found[title] = {}
+        learned, experts = with_opinions(prepared, examples, ~near, settings)
         for name in chosen_variants(names):
-            fitted, _ = timed_fit(VARIANTS[name], examples.rows(~near), settings, prepared.scaling.widths)
-            logits = fitted.logits(examples.rows(held).beside(prepared.bare.rows(held)))
+            fitted, _ = timed_fit(VARIANTS[name], learned, settings, prepared.scaling.widths)
+            logits = fitted.logits(asked(examples.rows(held), prepared.bare.rows(held), experts))
             whole = np.full((len(data), len(HARM_CLASSES)), np.nan)
             whole[held] = logits
             found[title][name] = by_part(data, whole, parts=(part,))[part]
@@ -179,8 +216,8 @@ def mean_roc(figures: Mapping[str, Mapping[str, ClassFigures]], parts: Sequence[
     return float(np.mean(values)) if values else float("nan")
 
 
-def _post_ms(fitted: Any, asked: Examples) -> float:
-    some = asked.rows(np.arange(len(asked.texts)) < _TIMED_POSTS)
+def _post_ms(fitted: Any, examples: Examples) -> float:
+    some = examples.rows(np.arange(len(examples.texts)) < _TIMED_POSTS)
     started = time.perf_counter()
     fitted.logits(some)
     return (time.perf_counter() - started) * 1_000.0 / max(len(some.texts), 1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.moderation.lexical import hashed
 from models.moderation.surface import SURFACE, surface_of
 
 Floats = NDArray[np.float32]
@@ -27,6 +28,7 @@ HOURS = ("night", "morning", "noon", "afternoon", "evening")
 DEVICES = ("phone", "tablet", "desktop", "tv")
 GENDERS = ("female", "male", "other")
 AGE_BANDS = ("13-17", "18-24", "25-34", "35-44", "45-54", "55-64", "65+")
+WITH_TEXT = ("words", "experts")
 PLACE_ROWS = 64  # rows of the table that cities and countries are hashed into; row 0 is `unknown`
 
 _REACTIONS = ("impressions", "likes", "shares", "comments", "reports", "report_rate")
@@ -79,7 +81,11 @@ class PostFeatures:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Arrays of n posts. `dense[modality]` is `(n, width)` float32, `present` `(n, 6)`, `places` `(n, 2)` int64."""
+    """Arrays of n posts. `dense[modality]` is `(n, width)` float32, `present` `(n, 6)`, `places` `(n, 2)` int64.
+
+    `dense["words"]` are the hashed words of the text, and `dense["experts"]`, where a model has asked its experts,
+    their opinions of it; both go with the text.
+    """
 
     dense: dict[str, Floats]
     places: NDArray[np.int64]
@@ -94,11 +100,23 @@ class FeatureBatch:
             {name: values[chosen] for name, values in self.dense.items()}, self.places[chosen], self.present[chosen]
         )
 
+    def beside(self, **dense: Floats) -> "FeatureBatch":
+        """Return the same posts with more arrays."""
+        return FeatureBatch({**self.dense, **dense}, self.places, self.present)
+
+    def lacking(self, name: str) -> "FeatureBatch":
+        """Return the same posts without one array."""
+        return FeatureBatch(
+            {key: values for key, values in self.dense.items() if key != name}, self.places, self.present
+        )
+
     def without(self, *modalities: str) -> "FeatureBatch":
         """Return the same posts as if these modalities were not known."""
         dense, present, places = dict(self.dense), self.present.copy(), self.places
         for name in modalities:
-            dense[name] = np.zeros_like(dense[name])
+            for part in (name, *(WITH_TEXT if name == "text" else ())):
+                if part in dense:
+                    dense[part] = np.zeros_like(dense[part])
             present[:, MODALITIES.index(name)] = False
             places = np.zeros_like(places) if name == "author" else places
         return FeatureBatch(dense, places, present)
@@ -172,6 +190,7 @@ class FeatureScaling:
         for row, post in enumerate(posts):
             who = [*_one_hot(post.author_age_band, AGE_BANDS), *_one_hot(post.author_gender, GENDERS)]
             dense["author"][row, start:] = who
+        dense["words"] = hashed([post.text if post.text_vector is not None else "" for post in posts])
         places = np.array([[_place(post.author_city), _place(post.author_country)] for post in posts], np.int64)
         present = np.array([_present(post) for post in posts], bool).reshape(n, len(MODALITIES))
         for column, name in enumerate(MODALITIES):
@@ -189,13 +208,23 @@ class FeatureScaling:
 
 
 def _present(post: PostFeatures) -> tuple[bool, ...]:
-    known = {name: bool(np.isfinite(raw).any()) for name, raw in _counts([post]).items()}
+    """Which modalities are there, in the order of `MODALITIES`."""
+    seen = (post.impressions, post.likes, post.shares, post.comments, post.reports)
+    counted = (
+        post.author_violations,
+        post.author_reports,
+        post.author_profane_rate,
+        post.author_posts,
+        post.author_followers,
+        post.author_account_age_days,
+    )
+    told = (post.author_age_band, post.author_gender, post.author_city, post.author_country)
     return (
         post.text_vector is not None,
         post.image_vector is not None or math.isfinite(post.nsfw),
         post.comments_vector is not None,
-        known["reactions"],
-        known["author"] or any((post.author_age_band, post.author_gender, post.author_city, post.author_country)),
+        any(map(math.isfinite, seen)),
+        any(map(math.isfinite, counted)) or any(told),
         post.hour is not None or post.device is not None,
     )
 

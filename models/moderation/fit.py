@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.moderation import HARM_CLASSES
-from models.moderation.features import MODALITIES, SIMULATED, FeatureBatch
+from models.moderation.features import MODALITIES, SIMULATED, WITH_TEXT, FeatureBatch
 from models.moderation.losses import LossConfig, effective_number_weights, task_losses
 from models.moderation.model import FusionNetwork, NetworkConfig
-from models.progress import Report
 
 
 @dataclass(frozen=True)
@@ -23,28 +22,26 @@ class TrainSettings:
     `drop_surroundings` is the chance that a post is shown without anything simulated (reactions, author, comments,
     context), `drop_each` that a modality is missing by itself, and `drop_text` that the text is. `members` networks
     are fitted with different seeds; their logits are averaged. `soft` learns the scores as they are, else 0 or 1.
+    `judged_share` of each batch are texts that somebody judged for harm, the rest plain ones and spam.
     """
 
-    epochs: int = 24
+    steps: int = 1_600
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
-    wide_decay: float = 1e-4
     dropout: float = 0.3
-    text_hidden: int = 64
+    input_dropout: float = 0.5
+    text_hidden: int = 32
     shared: int = 64
+    judged_share: float = 0.5
     drop_surroundings: float = 0.6
     drop_each: float = 0.2
     drop_text: float = 0.1
-    members: int = 4
+    members: int = 3
     soft: bool = True
-    text_noise: float = 0.0
     loss: LossConfig = field(default_factory=LossConfig)
     seed: int = 20261122
-    threads: int = 2
-
-
-Weights = Mapping[str, float]
+    threads: int = 1
 
 
 def fit_members(
@@ -53,17 +50,13 @@ def fit_members(
     settings: TrainSettings,
     config: NetworkConfig,
     *,
-    example_weights: NDArray[np.float32] | None = None,
-    report: Report = lambda stage, done, total: None,
+    judged: NDArray[np.bool_] | None = None,
 ) -> list[FusionNetwork]:
-    """Fit `settings.members` networks; `targets` `(n, outputs)` with NaN where there is no label."""
-    members = []
-    for number in range(settings.members):
-        report("fitting", number, settings.members)
-        one = replace(settings, seed=settings.seed + number)
-        members.append(fit_network(batch, targets, one, config, example_weights=example_weights))
-    report("fitting", settings.members, settings.members)
-    return members
+    """Fit `settings.members` networks with seeds of their own; see `fit_network`."""
+    return [
+        fit_network(batch, targets, replace(settings, seed=settings.seed + number), config, judged=judged)
+        for number in range(settings.members)
+    ]
 
 
 def fit_network(
@@ -72,9 +65,9 @@ def fit_network(
     settings: TrainSettings,
     config: NetworkConfig,
     *,
-    example_weights: NDArray[np.float32] | None = None,
+    judged: NDArray[np.bool_] | None = None,
 ) -> FusionNetwork:
-    """Fit one network, the same for the same seed, data and threads."""
+    """Fit one network, the same for the same seed and data; `targets` `(n, outputs)`, NaN where there is no label."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -82,38 +75,29 @@ def fit_network(
     hard = np.where(np.isfinite(targets), (targets >= 0.5).astype(np.float32), np.nan)
     wanted = torch.from_numpy(np.ascontiguousarray(targets if settings.soft else hard, np.float32))
     balance = torch.from_numpy(effective_number_weights(targets, settings.loss.beta))
-    weights = None if example_weights is None else torch.from_numpy(example_weights.astype(np.float32))
-    arrays = tensors(batch)
-    wide = [network.wide.weight]
-    rest = [parameter for name, parameter in network.named_parameters() if not name.startswith("wide")]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": rest, "weight_decay": settings.weight_decay},
-            {"params": wide, "weight_decay": settings.wide_decay},
-        ],
-        lr=settings.learning_rate,
-    )
-    steps = settings.epochs * -(-len(batch) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate * 2, total_steps=steps)
+    chances = torch.from_numpy(_chances(judged, len(batch), settings.judged_share))
+    all_dense, all_places, all_present = tensors(batch)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate * 2, total_steps=settings.steps)
     network.train()
-    for _ in range(settings.epochs):
-        order = torch.randperm(len(batch), generator=generator)
-        for start in range(0, len(batch), settings.batch_size):
-            rows = order[start : start + settings.batch_size]
-            dense, places, present = (
-                {name: values[rows] for name, values in arrays[0].items()},
-                arrays[1][rows],
-                arrays[2][rows],
-            )
-            dense, places, present = drop_modalities(dense, places, present, settings, generator)
-            logits = network(dense, places, present)
-            chosen = None if weights is None else weights[rows]
-            losses = task_losses(logits, wanted[rows], settings.loss, balance=balance, weights=chosen)
-            optimizer.zero_grad()
-            losses.sum().backward()
-            optimizer.step()
-            schedule.step()
+    for _ in range(settings.steps):
+        rows = torch.multinomial(chances, settings.batch_size, replacement=True, generator=generator)
+        some = {name: values[rows] for name, values in all_dense.items()}
+        dense, places, present = drop_modalities(some, all_places[rows], all_present[rows], settings, generator)
+        losses = task_losses(network(dense, places, present), wanted[rows], settings.loss, balance=balance)
+        optimizer.zero_grad()
+        losses.sum().backward()
+        optimizer.step()
+        schedule.step()
     return network.eval()
+
+
+def _chances(judged: NDArray[np.bool_] | None, count: int, share: float) -> NDArray[np.float32]:
+    """Return how likely each row is drawn: `share` of the draws are judged ones."""
+    if judged is None or judged.all() or not judged.any():
+        return np.full(count, 1.0 / count, np.float32)
+    chances = np.where(judged, share / judged.sum(), (1.0 - share) / (~judged).sum())
+    return chances.astype(np.float32)
 
 
 def drop_modalities(
@@ -133,14 +117,19 @@ def drop_modalities(
     shown = present * kept
     empty = shown.sum(dim=1) == 0
     shown[empty] = present[empty]
-    hidden = {name: values * shown[:, MODALITIES.index(name)].unsqueeze(1) for name, values in dense.items()}
+    hidden = {
+        name: values * shown[:, MODALITIES.index("text" if name in WITH_TEXT else name)].unsqueeze(1)
+        for name, values in dense.items()
+    }
     author = shown[:, MODALITIES.index("author")].long().unsqueeze(1)
     return hidden, places * author, shown
 
 
 def tensors(batch: FeatureBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Return a batch as the network's arguments."""
-    dense = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in batch.dense.items()}
+    """Return a batch as the network's arguments; hashed words are for the experts alone."""
+    dense = {
+        name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in batch.dense.items() if name != "words"
+    }
     return dense, torch.from_numpy(batch.places), torch.from_numpy(batch.present.astype(np.float32))
 
 
@@ -153,13 +142,17 @@ def logits_of(members: Sequence[FusionNetwork], batch: FeatureBatch) -> NDArray[
     return mean
 
 
-def network_config(widths: Mapping[str, int], settings: TrainSettings, **changes: Any) -> NetworkConfig:
+def network_config(
+    widths: Mapping[str, int], settings: TrainSettings, experts: int = 0, **changes: Any
+) -> NetworkConfig:
     """Return the network of these settings; by default the early-fusion multi-task one."""
     config = NetworkConfig(
         widths=dict(widths),
         text_hidden=settings.text_hidden,
         shared=settings.shared,
         dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+        experts=experts,
         outputs=HARM_CLASSES,
     )
     return replace(config, **changes)

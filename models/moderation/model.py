@@ -11,7 +11,7 @@ from core.moderation import HARM_CLASSES
 from models.moderation.features import MODALITIES, PLACE_ROWS
 
 Heads = Literal["task", "shared"]
-WIDE = "text"  # the modality that also reaches the logits directly, as in a logistic regression
+TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class NetworkConfig:
     """`hidden` widths of a modality's own layer, `shared` widths of the shared layers, `head` that of a head.
 
     `heads` `task`: each class has a hidden layer of its own; `shared`: one output layer for all (multi-label).
-    `outputs` are the classes that are learned; more than five values come from no configuration.
+    `experts` is the number of opinions on the text, which reach its layer and, directly, the logits. `input_dropout` is
+    of the text's own columns.
     """
 
     widths: Mapping[str, int]
@@ -30,6 +31,8 @@ class NetworkConfig:
     head: int = 16
     place_dim: int = 4
     dropout: float = 0.3
+    input_dropout: float = 0.5
+    experts: int = 0
     heads: Heads = "task"
     outputs: tuple[str, ...] = HARM_CLASSES
 
@@ -47,7 +50,8 @@ class FusionNetwork(nn.Module):
         self.places = nn.Embedding(PLACE_ROWS, config.place_dim)
         self.encoders = nn.ModuleDict()
         for name in config.modalities:
-            width = config.widths[name] + (2 * config.place_dim if name == "author" else 0)
+            beside = {"author": 2 * config.place_dim, TEXT: config.experts}.get(name, 0)
+            width = config.widths[name] + beside
             self.encoders[name] = nn.Linear(width, config.hidden_of(name))
         fused = sum(config.hidden_of(name) for name in config.modalities) + len(config.modalities)
         self.first = nn.Linear(fused, config.shared)
@@ -62,18 +66,26 @@ class FusionNetwork(nn.Module):
             )
         else:
             self.output = nn.Linear(config.shared, len(config.outputs))
-        self.wide = nn.Linear(config.widths[WIDE], len(config.outputs), bias=False)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.wide = nn.Linear(max(config.experts, 1), len(config.outputs), bias=False)
         nn.init.zeros_(self.wide.weight)
         nn.init.normal_(self.places.weight, std=0.05)
 
     def forward(self, dense: Mapping[str, Tensor], places: Tensor, present: Tensor) -> Tensor:
-        """Return logits. `dense[name]` `(B, width)`, `places` `(B, 2)`, `present` `(B, 6)` float of zeros and ones."""
+        """Return logits. `dense[name]` `(B, width)`, `places` `(B, 2)`, `present` `(B, 6)` float of zeros and ones.
+
+        Opinions are `dense["experts"]` `(B, experts)`.
+        """
         parts, known = [], []
         for name in self.config.modalities:
             inputs = dense[name]
             there = present[:, MODALITIES.index(name)].unsqueeze(1)
             if name == "author":
                 inputs = torch.cat([inputs, self.places(places).flatten(1)], dim=1)
+            elif name == TEXT:
+                inputs = self.input_dropout(inputs)
+                if self.config.experts:
+                    inputs = torch.cat([inputs, dense["experts"]], dim=1)
             parts.append(torch.relu(self.encoders[name](inputs)) * there)
             known.append(there)
         fused = self.dropout(torch.cat(parts + known, dim=1))  # (B, fused)
@@ -83,5 +95,6 @@ class FusionNetwork(nn.Module):
             deep = torch.cat([self.heads[name](hidden) for name in self.config.outputs], dim=1)
         else:
             deep = self.output(hidden)
-        direct = self.wide(dense[WIDE]) if WIDE in self.config.modalities else 0.0
-        return deep + direct
+        if TEXT in self.config.modalities and self.config.experts:
+            return deep + self.wide(dense["experts"])
+        return deep

@@ -12,13 +12,13 @@ from safetensors import SafetensorError, safe_open
 
 from core.errors import IntegrityError, InvalidInput
 from core.moderation import HARM_CLASSES, HarmClass
+from models.moderation.experts import Experts
 from models.moderation.features import IMAGE, MODALITIES, FeatureBatch, FeatureScaling, PostFeatures
 from models.registry.manifest import WEIGHTS, verify
 
 Floats = NDArray[np.float32]
 MODEL = "moderation"
 FORMAT = 1
-_WIDE = "text"
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Described:
     outputs: tuple[str, ...]
     members: int
     heads: str
+    experts: tuple[str, ...]
     judged_from: Mapping[str, tuple[str, ...]]  # modality → the classes it suffices for
 
     def as_json(self) -> str:
@@ -66,6 +67,7 @@ class Described:
                 "outputs": list(self.outputs),
                 "members": self.members,
                 "heads": self.heads,
+                "experts": list(self.experts),
                 "judged_from": {name: list(classes) for name, classes in self.judged_from.items()},
             },
             sort_keys=True,
@@ -89,6 +91,7 @@ class Described:
             tuple(plain["outputs"]),
             int(plain["members"]),
             plain["heads"],
+            tuple(plain["experts"]),
             judged,
         )
 
@@ -103,6 +106,10 @@ class HarmModel:
         self._arrays = _widened(arrays)
         self._scale = self._arrays["calibration.scale"].astype(np.float64)
         self._shift = self._arrays["calibration.shift"].astype(np.float64)
+        self._experts = Experts(
+            described.experts,
+            *(self._arrays[f"experts.{name}"] for name in ("weight", "bias", "mean", "deviation")),
+        )
         self._order = [described.outputs.index(name) for name in HARM_CLASSES]
 
     @classmethod
@@ -201,6 +208,7 @@ class HarmModel:
 
     def logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
         """Return what the networks say before calibration `(n, 5)`: the mean over the members."""
+        batch = batch.beside(experts=self._experts.opinions(batch))
         total = np.zeros((len(batch), len(HARM_CLASSES)))
         if len(batch):
             for member in range(self._described.members):
@@ -226,6 +234,8 @@ class HarmModel:
             if name == "author":
                 table = self._arrays[f"{prefix}places.weight"]
                 inputs = np.concatenate([inputs, table[batch.places].reshape(len(inputs), -1)], axis=1)
+            elif name == "text" and self._described.experts:
+                inputs = np.concatenate([inputs, batch.dense["experts"]], axis=1)
             parts.append(_relu(self._linear(f"{prefix}encoders.{name}", inputs)) * there)
             masks.append(there)
         hidden = np.concatenate(parts + masks, axis=1)
@@ -241,8 +251,9 @@ class HarmModel:
             )
         else:
             deep = self._linear(f"{prefix}output", hidden)
-        wide: Floats = batch.dense[_WIDE] @ self._arrays[f"{prefix}wide.weight"].T
-        logits: Floats = deep + wide
+        if self._described.experts:
+            deep = deep + batch.dense["experts"] @ self._arrays[f"{prefix}wide.weight"].T
+        logits: Floats = deep
         return logits
 
     def _linear(self, name: str, inputs: Floats) -> Floats:

@@ -11,25 +11,26 @@ from core.errors import InvalidInput
 from core.moderation import HARM_CLASSES
 from models.moderation.evaluate import by_part
 from models.moderation.evaluate_ladder import mean_roc
-from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
+from models.moderation.fit import TrainSettings
 from models.moderation.losses import LossConfig
-from models.moderation.train import Prepared
+from models.moderation.train import Prepared, fit_model
 from models.progress import Report
 
 Method = Literal["none", "grid", "optuna"]
 
 SPACE: Mapping[str, Sequence[Any]] = {
     "learning_rate": (1e-3, 2e-3, 4e-3),
-    "text_hidden": (32, 64, 96),
-    "dropout": (0.2, 0.4),
-    "epochs": (12, 24),
-    "wide_decay": (1e-4, 1e-2),
+    "steps": (800, 1_600, 2_400),
+    "text_hidden": (16, 32, 64),
+    "dropout": (0.1, 0.3, 0.5),
+    "input_dropout": (0.3, 0.5, 0.7),
+    "judged_share": (0.3, 0.5, 0.7),
     "loss": ("cross-entropy", "focal", "class-balanced"),
 }
 GRID: Mapping[str, Sequence[Any]] = {
-    "learning_rate": (1e-3, 2e-3, 4e-3),
-    "epochs": (12, 24),
-    "dropout": (0.2, 0.4),
+    "steps": (1_600, 2_400),
+    "dropout": (0.1, 0.3),
+    "judged_share": (0.5, 0.7),
 }
 """What the grid goes through; Optuna draws from all of `SPACE`."""
 
@@ -107,7 +108,6 @@ def _measure(prepared: Prepared, settings: TrainSettings, folds: Sequence[int]) 
     out = np.full((len(prepared.data), len(HARM_CLASSES)), np.nan)
     for number in folds:
         held = fold == number
-        config = network_config(prepared.scaling.widths, one)
-        members = fit_members(prepared.full.rows(~held), prepared.data.targets[~held], one, config)
-        out[held] = logits_of(members, prepared.bare.rows(held))
+        fitted = fit_model(prepared.data.rows(~held), prepared.full.rows(~held), one, prepared.scaling.widths)
+        out[held] = fitted.logits(prepared.bare.rows(held))
     return mean_roc(by_part(prepared.data, out, intervals=False))

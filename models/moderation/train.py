@@ -1,5 +1,6 @@
 """Training the harm model end to end: texts, vectors, held-out logits, calibration, the final networks, a folder."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from core.clock import Clock, SystemClock
 from core.moderation import HARM_CLASSES
@@ -18,8 +20,11 @@ from models.moderation.card import render_card
 from models.moderation.data import HarmTexts, licences, training_texts
 from models.moderation.evaluate import as_plain, by_part, calibration_figures, threshold_table
 from models.moderation.evaluate_probes import probe
+from models.moderation.experts import Experts
+from models.moderation.experts_fit import fit_experts
 from models.moderation.features import MODALITIES, FeatureBatch, FeatureScaling
 from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
+from models.moderation.model import FusionNetwork
 from models.moderation.posts import Surroundings, bare_posts, harmless_images, simulated_posts, surroundings_of
 from models.moderation.quantize import compare_quantized, quantized
 from models.moderation.score import MODEL, Described, HarmModel
@@ -44,6 +49,14 @@ class Prepared:
     scaling: FeatureScaling
     full: FeatureBatch
     bare: FeatureBatch
+
+    @property
+    def digest(self) -> str:
+        """A hash of everything that networks learn from."""
+        hashed = hashlib.sha256(self.data.digest.encode())
+        for name in sorted(self.full.dense):
+            hashed.update(np.ascontiguousarray(self.full.dense[name]).data)
+        return hashed.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -86,20 +99,50 @@ def held_out_logits(
     settings: TrainSettings,
     *,
     folds: int = 5,
-    bare: bool = True,
+    keep: Path | None = None,
     report: Report = lambda stage, done, total: None,
 ) -> NDArray[np.float64]:
-    """Return logits `(n, 5)` of networks that never saw the text nor a near-duplicate; by the text alone if `bare`."""
+    """Return logits `(n, 5)`, by the text alone, of models that never saw the text nor a near-duplicate.
+
+    With a folder `keep`, finished folds are kept there, and those of the same data and settings are taken from there.
+    """
     fold = prepared.data.folds(folds, settings.seed)
     out = np.zeros((len(prepared.data), len(HARM_CLASSES)))
-    config = network_config(prepared.scaling.widths, settings)
+    key = hashlib.sha256(f"{prepared.digest} {settings} {folds}".encode()).hexdigest()[:16]
     for number in range(folds):
         report("cross-validating", number, folds)
-        learned, held = fold != number, fold == number
-        members = fit_members(prepared.full.rows(learned), prepared.data.targets[learned], settings, config)
-        out[held] = logits_of(members, (prepared.bare if bare else prepared.full).rows(held))
+        held = fold == number
+        kept = None if keep is None else keep / f"fold-{number}-{key}.safetensors"
+        if kept is not None and kept.is_file():
+            out[held] = load_file(kept)["logits"]
+            continue
+        fitted = fit_model(prepared.data.rows(~held), prepared.full.rows(~held), settings, prepared.scaling.widths)
+        out[held] = fitted.logits(prepared.bare.rows(held))
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"logits": out[held]}, kept)
     report("cross-validating", folds, folds)
     return out
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """Experts and networks."""
+
+    experts: Experts
+    members: list[FusionNetwork]
+
+    def logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
+        """Return uncalibrated logits `(n, 5)`."""
+        return logits_of(self.members, batch.beside(experts=self.experts.opinions(batch)))
+
+
+def fit_model(data: HarmTexts, batch: FeatureBatch, settings: TrainSettings, widths: Mapping[str, int]) -> FittedModel:
+    """Fit experts, then networks on the opinions of experts that did not see the text."""
+    experts, opinions = fit_experts(data, batch, data.folds(4, settings.seed + 1))
+    config = network_config(widths, settings, len(experts.names))
+    members = fit_members(batch.beside(experts=opinions), data.targets, settings, config, judged=data.judged)
+    return FittedModel(experts, members)
 
 
 def load_prepared(
@@ -128,6 +171,7 @@ def train_moderation(
     text_encoder: TextEncoder,
     image_encoder: str,
     int8: bool = False,
+    keep: Path | None = None,
     trials: Sequence[Mapping[str, Any]] = (),
     command: str = "riverlight train moderation",
     clock: Clock | None = None,
@@ -135,26 +179,28 @@ def train_moderation(
 ) -> Trained:
     """Fit, calibrate on held-out logits, measure, and write a model folder that the registry accepts.
 
-    `image_encoder` is the version whose vectors `prepared` has; `int8` writes quantized weights; `trials` are what a
-    search tried, for the manifest.
+    `image_encoder` is the version whose vectors `prepared` has; `int8` writes quantized weights; `keep` is a folder for
+    what is finished, so that a training that was stopped goes on there; `trials` are what a search tried.
     """
     settings = settings or TrainSettings()
-    logits = held_out_logits(prepared, settings, report=report)
+    logits = held_out_logits(prepared, settings, keep=keep, report=report)
     calibration = fit_platt(logits, prepared.data.targets)
-    config = network_config(prepared.scaling.widths, settings)
-    members = fit_members(prepared.full, prepared.data.targets, settings, config, report=report)
+    report("fitting", 0, 1)
+    fitted = fit_model(prepared.data, prepared.full, settings, prepared.scaling.widths)
+    report("fitting", 1, 1)
     described = Described(
         text_encoder=text_encoder.version,
         image_encoder=image_encoder,
         scaling=prepared.scaling,
         modalities=MODALITIES,
         outputs=HARM_CLASSES,
-        members=len(members),
-        heads=config.heads,
+        members=len(fitted.members),
+        heads=fitted.members[0].config.heads,
+        experts=fitted.experts.names,
         judged_from=JUDGED_FROM,
     )
     out.mkdir(parents=True, exist_ok=True)
-    arrays = arrays_of(members, calibration)
+    arrays = arrays_of(fitted.members, fitted.experts, calibration)
     compared = compare_quantized(arrays, described, prepared.bare, prepared.data, out)
     save_model(quantized(arrays) if int8 else arrays, described, out / WEIGHTS)
     manifest = Manifest(
@@ -176,6 +222,7 @@ def train_moderation(
         "thresholds": threshold_table(probabilities, prepared.data.targets),
         "quantized": compared,
         "int8": int8,
+        "experts": len(fitted.experts.names),
         "trials": list(trials),
         **probe(HarmModel.load(out), VectorCache(home, text_encoder), prepared.words, prepared.surroundings),
     }

@@ -24,13 +24,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Examples:
-    """What a variant learns from, or is asked about. `vectors` `(n, D)` are those of the texts."""
+    """What a variant learns from, or is asked about. `vectors` `(n, D)` are those of the texts.
+
+    `batch` has the opinions of experts: while learning, of ones that did not see the text.
+    """
 
     texts: tuple[str, ...]
     vectors: NDArray[np.float32]
     profane: Floats
     batch: FeatureBatch
     targets: NDArray[np.float32]
+    judged: NDArray[np.bool_]
+
+    @property
+    def experts(self) -> int:
+        """How many experts there are."""
+        return self.batch.dense["experts"].shape[1] if "experts" in self.batch.dense else 0
 
     def rows(self, chosen: NDArray[np.bool_]) -> "Examples":
         """Return those of a mask."""
@@ -40,6 +49,7 @@ class Examples:
             self.profane[chosen],
             self.batch.rows(chosen),
             self.targets[chosen],
+            self.judged[chosen],
         )
 
     def beside(self, batch: FeatureBatch) -> "Examples":
@@ -125,13 +135,17 @@ class Profane:
         return np.repeat(examples.profane[:, None], len(HARM_CLASSES), axis=1)
 
 
-def early(name: str, what: str, heads: str = "task", loss: LossConfig | None = None, **changes: object) -> Variant:
-    """Return an early-fusion variant with other heads, another loss or other settings."""
+def early(
+    name: str, what: str, heads: str = "task", loss: LossConfig | None = None, experts: bool = True, **changes: object
+) -> Variant:
+    """Return an early-fusion variant with other heads, another loss, without experts, or with other settings."""
 
     def fit(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
         chosen = replace(settings, **changes) if changes else settings  # type: ignore[arg-type]
         chosen = replace(chosen, loss=loss) if loss else chosen
-        members = fit_members(examples.batch, examples.targets, chosen, network_config(widths, chosen, heads=heads))
+        batch = examples.batch if experts else examples.batch.lacking("experts")
+        config = network_config(widths, chosen, examples.experts if experts else 0, heads=heads)
+        members = fit_members(batch, examples.targets, chosen, config, judged=examples.judged)
         return Networks(members, _parameters(members))
 
     return Variant(name, what, fit)
@@ -140,8 +154,8 @@ def early(name: str, what: str, heads: str = "task", loss: LossConfig | None = N
 def _fit_binary(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
     known = np.isfinite(examples.targets)
     any_harm = np.where(known, examples.targets, -1.0).max(axis=1, keepdims=True).astype(np.float32)
-    config = network_config(widths, settings, outputs=("any",))
-    members = fit_members(examples.batch, any_harm, settings, config)
+    config = network_config(widths, settings, examples.experts, outputs=("any",))
+    members = fit_members(examples.batch, any_harm, settings, config, judged=examples.judged)
     return Networks(members, _parameters(members))
 
 
@@ -150,8 +164,8 @@ def _fit_per_class(examples: Examples, settings: TrainSettings, widths: Mapping[
     for place, harm in enumerate(HARM_CLASSES):
         rows = np.isfinite(examples.targets[:, place])
         targets = examples.targets[rows, place : place + 1]
-        config = network_config(widths, settings, outputs=(harm,))
-        models.append(fit_members(examples.batch.rows(rows), targets, settings, config))
+        config = network_config(widths, settings, examples.experts, outputs=(harm,))
+        models.append(fit_members(examples.batch.rows(rows), targets, settings, config, judged=examples.judged[rows]))
     return PerClass(models, sum(_parameters(members) for members in models))
 
 
@@ -162,7 +176,8 @@ def _fit_late(examples: Examples, settings: TrainSettings, widths: Mapping[str, 
             examples.batch.without(*(other for other in MODALITIES if other != name)),
             examples.targets,
             whole,
-            network_config(widths, whole, modalities=(name,)),
+            network_config(widths, whole, examples.experts, modalities=(name,)),
+            judged=examples.judged,
         )
         for name in MODALITIES
     }
@@ -214,7 +229,8 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("per-class", "a network a class, early fusion", _fit_per_class),
         early("multi-label", "early fusion, one output layer for all classes", heads="shared"),
         Variant("late", "late fusion: a network a modality, their logits weighed", _fit_late),
-        early("multi-task", "early fusion, shared layers, a head a class: the model"),
+        early("multi-task", "early fusion, experts, shared layers, a head a class: the model"),
+        early("no-experts", "the model without the linear experts", experts=False),
         early("focal", "the model with focal loss", loss=LossConfig("focal")),
         early("class-balanced", "the model with class-balanced loss", loss=LossConfig("class-balanced")),
         early("single", "the model as one network instead of several", members=1),

