@@ -226,6 +226,7 @@ def open_gateway(
             max_future_s=settings.streams.max_future_s,
             feature_log_share=settings.learning.feature_log_share,
             registry=open_registry(home, clock=clock),
+            catalogue=catalogue,
             restrictions=restrictions,
         )
         recommendation.start(after=lambda: follower.ready()[0])

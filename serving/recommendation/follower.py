@@ -12,6 +12,7 @@ from serving.recommendation.live_state import LiveState
 from serving.recommendation.live_view import LiveView
 from serving.recommendation.served_state import ServedState
 from serving.recommendation.topic_log import STREAMS
+from storage.catalogue import Catalogue
 
 _POLL_S = 0.05  # waited for interactions: how long a new upload may lie unread beside a silent topic
 
@@ -34,12 +35,14 @@ class LiveFollower(Follower[LiveState]):
         snapshot_interval_s: float = 300.0,
         snapshots_kept: int = 2,
         max_future_s: float = 300.0,
+        catalogue: Catalogue | None = None,
     ) -> None:
         """`folder` holds the snapshots; `logs` has one log for each of `STREAMS`.
 
         Args:
             make_state: makes an empty state.
             max_future_s: an event further ahead of the clock is counted as invalid and not applied.
+            catalogue: tells the videos that are older than the log, where there is no snapshot.
         """
         self._live_view = LiveView(
             served,
@@ -47,6 +50,7 @@ class LiveFollower(Follower[LiveState]):
             make_state,
             snapshots_kept=snapshots_kept,
             max_future_s=max_future_s,
+            catalogue=catalogue,
             recorder=recorder,
             clock=clock,
         )

@@ -20,6 +20,7 @@ from core.events import (
     UploadChanged,
     UploadCreated,
     UploadDeleted,
+    UploadEvent,
     UploadHidden,
     UserChanged,
     UserErased,
@@ -104,6 +105,10 @@ class LiveState:
         if outcome in ("applied", "waiting"):
             self.recent_ids.add(event.id)  # an unknown item's change may be sent again when the item is there
         return outcome
+
+    def seed(self, event: UploadEvent) -> None:
+        """Apply what is known of a video from elsewhere than the log; the log may tell the same again."""
+        self._apply(event)
 
     # Saving ---------------------------------------------------------------------------------------------------
 

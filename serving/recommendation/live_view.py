@@ -24,8 +24,10 @@ from monitoring.catalogue import FRESHNESS, INDEX_ENTRIES, INDEX_ITEMS
 from monitoring.recorder import Recorder
 from serving.following.place import Place
 from serving.recommendation.live_state import LiveState
+from serving.recommendation.seeding import seed
 from serving.recommendation.served_state import ServedState
 from serving.recommendation.snapshots import capture, load_snapshot, write_snapshot
+from storage.catalogue import Catalogue
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +48,7 @@ class LiveView:
         *,
         snapshots_kept: int,
         max_future_s: float,
+        catalogue: Catalogue | None,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
@@ -55,12 +58,16 @@ class LiveView:
         self._make_state = make_state
         self._snapshots_kept = snapshots_kept
         self._max_future = timedelta(seconds=max_future_s)
+        self._catalogue = catalogue
         self._recorder = recorder
         self._clock = clock
         self._started_ms = int(clock.now().timestamp() * 1000)
 
     def empty(self) -> LiveState:
-        return self._make_state()
+        state = self._make_state()
+        if self._catalogue is not None:
+            _log.info("recommendation_seeded", videos=seed(state, self._catalogue))
+        return state
 
     def load(self) -> tuple[LiveState, Place] | None:
         snapshot = load_snapshot(

@@ -20,6 +20,7 @@ from serving.recommendation.served_state import ServedState
 from serving.recommendation.trained.served import ServedSystem
 from serving.restrictions.served import Restrictions
 from serving.traces import TraceStore
+from storage.catalogue import Catalogue
 
 PATIENCE_S = 60.0
 
@@ -77,6 +78,7 @@ def open_recommender(
     restrictions: Restrictions,
     max_future_s: float = 300.0,
     registry: ModelRegistry | None = None,
+    catalogue: Catalogue | None = None,
     feature_log_share: float = 0.0,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
@@ -89,6 +91,7 @@ def open_recommender(
         restrictions: what verdicts take down and lower. Nothing is answered before all of them are known.
         max_future_s: an event further in the future is not applied.
         registry: where the trained model of `settings.model` is; none is served without it.
+        catalogue: tells the videos that are older than the log; without it, there are those of the log.
         feature_log_share: share of answers whose trace also keeps what models see of the viewer.
         make_generators: makes the candidate generators over a state, again for each state or model that is served.
         make_ranker: makes the ranker over a state; None where there is none.
@@ -105,6 +108,7 @@ def open_recommender(
         snapshot_interval_s=settings.snapshot_interval_s,
         snapshots_kept=settings.snapshots_kept,
         max_future_s=max_future_s,
+        catalogue=catalogue,
     )
     model = None
     if registry is not None and settings.model:

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from core import events
+from core.entries import Version
 from core.errors import ConfigurationError
-from core.settings import BrokerSettings, Settings
+from core.settings import BrokerSettings, CatalogueSettings, Settings
 from models.moderation.policy import packaged_policy
 from serving.exchange import Exchange
 from serving.gateway import dependencies
 from serving.recommendation.recommend import RecommendQuery
 from serving.recommendation.topic_log import STREAMS
+from storage.catalogue import Catalogue, Item
 from tests.fakes.entry_log import MemoryEntryLog
 from tests.fakes.moderator import FakeModerator
 from tests.fakes.publisher import FakePublisher
@@ -179,3 +181,33 @@ async def test_the_policy_that_the_settings_name_is_the_one_of_the_desk(open_wit
     policy.write_text("name: broken")
     with pytest.raises(ConfigurationError):
         open_with(FakeModerator(), moderation={"policy": policy})
+
+
+async def test_videos_of_the_catalogue_are_there_though_the_log_has_forgotten_them(open_with, tmp_path):
+    catalogue = Catalogue.open(f"sqlite:///{tmp_path / 'catalogue.db'}", CatalogueSettings())
+    catalogue.apply_items("test", [("evt-old", old_film())])
+    catalogue.close()
+    opened = open_with()
+    assert [one.item_id for one in (await opened.ask()).results] == ["old"]
+
+
+def old_film() -> Item:
+    return Item(
+        item_id="old",
+        owner_id="somebody",
+        kind="video",
+        media_id="0" * 64,
+        title="An old film",
+        description="",
+        tags=(),
+        language="en",
+        category="",
+        visibility="public",
+        blocked_regions=(),
+        state="active",
+        unsafe=False,
+        version=Version.of(ev.START, 0),
+        event_id="evt-old",
+        created_at=ev.START,
+        updated_at=ev.START,
+    )
