@@ -11,9 +11,6 @@ class ModerationSettings(Section):
     """Moderation of posts."""
 
     enabled: bool = Field(True, description="Score and decide posts. Off: posts are archived and nothing more.")
-    uploads: bool = Field(
-        False, description="Also moderate uploads (title, description, tags, media) as if each were a post."
-    )
     model: str = Field("moderation@champion", description="Registry model with an alias or a version.")
     challenger: str = Field("", description="A second model that scores the same posts; its scores decide nothing.")
     model_check_s: float = Field(5.0, gt=0, description="How often aliases are looked up again.")
@@ -29,6 +26,11 @@ class ModerationSettings(Section):
     appeal_days: float = Field(30.0, gt=0, description="How long after a decision its author can appeal.")
     rescore_per_s: float = Field(2.0, ge=0, description="Posts scored again a second, as reactions arrive.")
     rescore_days: float = Field(14.0, gt=0, description="Posts older than this are not scored again.")
+    wellness_after_jobs: int = Field(
+        40,
+        ge=0,
+        description="After so many decisions in a row the console asks for a break. 0: never.",
+    )
     impression_sample: float = Field(
         0.001, ge=0, le=1, description="Share of impressions whose posts are reviewed to measure prevalence."
     )

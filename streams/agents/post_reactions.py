@@ -18,12 +18,13 @@ from core import topics
 from core.clock import Clock
 from core.errors import ConfigurationError, Unavailable
 from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share, decode_all
+from core.ids import derived_id
 from core.moderation import HARM_CLASSES, HarmClass, PostScores
 from core.ports import StoredRecord
 from core.settings import ModerationSettings, StreamSettings
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
-from storage.moderation import ModerationStore, ReactionDelta, StoredPost
+from storage.moderation import ModerationStore, NewJob, ReactionDelta, StaleDecision, StoredPost
 from storage.moderation import Report as PostReport
 from streams.agent import record_agent
 from streams.dependencies import StreamDeps
@@ -47,13 +48,21 @@ class PostReactions:
     """The processor. What it applied before adds nothing: the store knows event ids."""
 
     def __init__(
-        self, store: ModerationStore, rescoring: Rescoring, recorder: Recorder, settings: StreamSettings
+        self,
+        store: ModerationStore,
+        rescoring: Rescoring,
+        recorder: Recorder,
+        settings: StreamSettings,
+        *,
+        impression_sample: float = 0.0,
     ) -> None:
+        """`impression_sample`: the share of impressions whose posts people review, to measure prevalence."""
         self.waiting_for = ""
         self._store = store
         self._rescoring = rescoring
         self._recorder = recorder
         self._settings = settings
+        self._sample = impression_sample
         self._posts: OrderedDict[str, float] = OrderedDict()  # id -> until when it is no post; inf: it is one
 
     async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool]) -> None:
@@ -90,8 +99,21 @@ class PostReactions:
             for event in counted:
                 name = _COUNTED[type(event)]
                 self._rescoring.add(str(event.data.item_id), {name: 1}, event.id, event.time)
+        drawn = [event for event in counted if isinstance(event, Impression) and is_drawn(event.id, self._sample)]
+        for event in drawn:
+            await asyncio.to_thread(self._have_reviewed, event)
         self._recorder.count(metrics.EVENTS, len(reports) + len(follows) + len(counted), agent=NAME, outcome="applied")
         self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
+
+    def _have_reviewed(self, event: InteractionEvent) -> None:
+        """Open a job to look at the post of an impression that was drawn. One that has no decision yet is left out."""
+        job = NewJob(
+            str(event.data.item_id), "sample", 0.0, "prevalence", sample_rate=self._sample, cause=f"sample:{event.id}"
+        )
+        try:
+            self._store.record(NAME, [], jobs=[job])
+        except StaleDecision:
+            _log.info("sampled_post_not_decided", event_id=event.id)
 
     async def _posts_among(self, ids: set[str]) -> set[str]:
         now = time.monotonic()
@@ -180,10 +202,21 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
         deps,
         topics=[topics.INTERACTIONS.name],
         name=NAME,
-        processor=PostReactions(parts.store, rescoring, deps.recorder, deps.settings.streams),
+        processor=PostReactions(
+            parts.store,
+            rescoring,
+            deps.recorder,
+            deps.settings.streams,
+            impression_sample=deps.settings.moderation.impression_sample,
+        ),
         batch_size=_BATCH,
         within_s=_WITHIN_S,
     )
+
+
+def is_drawn(event_id: str, share: float) -> bool:
+    """Tell whether an event belongs to the sample of that share: by its id, so that a redelivery draws the same."""
+    return int(derived_id(event_id, "moderation.prevalence")[-8:], 16) / 2**32 < share
 
 
 def _events(record: StoredRecord) -> list[InteractionEvent]:
@@ -195,16 +228,18 @@ def _events(record: StoredRecord) -> list[InteractionEvent]:
 
 
 def _report(event: InteractionEvent) -> PostReport:
+    """Return a report: its first line names the class of harm, the rest is a note; without a class, all is a note."""
     data = event.data
     told = data.value if isinstance(data.value, str) else ""
-    harm: HarmClass | None = next((one for one in HARM_CLASSES if one == told.strip().lower().replace("-", "_")), None)
+    named, _, rest = told.partition("\n")
+    harm: HarmClass | None = next((one for one in HARM_CLASSES if one == named.strip().lower().replace("-", "_")), None)
     return PostReport(
         post_id=str(data.item_id),
         reporter_id=data.user_id,
         harm=harm,
         reported_at=event.time,
         event_id=event.id,
-        note="" if harm is not None else told,
+        note=told if harm is None else rest,
     )
 
 

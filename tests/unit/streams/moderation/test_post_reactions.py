@@ -10,7 +10,7 @@ from core.topics import INTERACTIONS
 from monitoring import catalogue as metrics
 from storage.moderation import ProfileChange
 from streams.agents.moderate_posts import PostModerator
-from streams.agents.post_reactions import PostReactions, Rescorer
+from streams.agents.post_reactions import PostReactions, Rescorer, is_drawn
 from streams.moderation.rescoring import Rescoring
 from tests.unit.streams.moderation.world import World
 
@@ -135,3 +135,19 @@ async def test_what_a_person_decided_stands(world: World) -> None:
     await job_reactions.process([record(world.did("Like", "p"))], lambda: True)
     await rescorer.judge_some(5)
     assert world.action("p") == "allow"
+
+
+async def test_some_impressions_have_their_post_reviewed_the_same_ones_on_redelivery(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    reactions = PostReactions(world.store, Rescoring(), world.recorder, StreamSettings(), impression_sample=1.0)
+    batch = record(world.did("Impression", "p"), world.did("Impression", "no-post"), world.did("Like", "p"))
+    for _ in range(2):
+        await reactions.process([batch], lambda: True)
+    [job] = world.store.next_jobs()
+    assert (job.kind, job.post_id, job.sample_rate) == ("sample", "p", 1.0)
+
+
+def test_a_sample_is_of_its_share() -> None:
+    drawn = sum(is_drawn(f"e{number}", 0.1) for number in range(5_000))
+    assert 400 < drawn < 600
+    assert not any(is_drawn(f"e{number}", 0.0) for number in range(100))
