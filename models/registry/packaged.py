@@ -11,6 +11,7 @@ _MODELS = Path(__file__).resolve().parent.parent
 
 PACKAGED: Mapping[str, Path] = {
     "visual-search": _MODELS / "visual_search" / "weights",
+    "moderation": Path(__file__).resolve().parent.parent / "moderation" / "weights",
     "moderation": _MODELS / "moderation" / "weights",
 }
 
