@@ -5,13 +5,15 @@ is one dead letter and its neighbours are handled.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 from core.errors import FutureEvent, InvalidInput
 from core.events import AnyEvent, decode, decode_all, split_record
 from core.ports import StoredRecord
+
+_ANY_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class Delivered(msgspec.Struct, eq=False, gc=False):
@@ -60,6 +62,12 @@ def decode_records(
         else:
             items += [Delivered(event, None, record, 0, at) for at, event in enumerate(events)]
     return items, refused
+
+
+def valid_events(record: StoredRecord, stream: str) -> list[AnyEvent]:
+    """Return the events of a record that are valid, in order, for those who leave the others to another agent."""
+    items, _ = decode_records([record], stream, _ANY_TIME)
+    return [item.event for item in items]
 
 
 def _one_by_one(

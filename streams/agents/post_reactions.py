@@ -17,7 +17,7 @@ from faust.types import AgentT
 from core import topics
 from core.clock import Clock
 from core.errors import ConfigurationError, Unavailable
-from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share, decode_all
+from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share
 from core.ids import derived_id
 from core.moderation import HARM_CLASSES, HarmClass, PostScores
 from core.ports import StoredRecord
@@ -27,6 +27,7 @@ from monitoring.recorder import Recorder
 from storage.moderation import ModerationStore, NewJob, ReactionDelta, StaleDecision, StoredPost
 from storage.moderation import Report as PostReport
 from streams.agent import record_agent
+from streams.decoding import valid_events
 from streams.dependencies import StreamDeps
 from streams.envelope import Backoff
 from streams.moderation.judges import Asked, PostJudges
@@ -220,11 +221,11 @@ def is_drawn(event_id: str, share: float) -> bool:
 
 
 def _events(record: StoredRecord) -> list[InteractionEvent]:
-    """Return a record's events; none where nothing in it is for us, or it is not valid (others see to that)."""
+    """Return a record's events; none where nothing in it is for us. What is not valid is left out: others see to it."""
     value = record.value
     if value is None or not any(kind in value for kind in _NEEDED):
         return []
-    return decode_all(value, topics.INTERACTIONS.stream or "") or []  # type: ignore[return-value]  # of this stream
+    return valid_events(record, topics.INTERACTIONS.stream or "")  # type: ignore[return-value]  # of this stream
 
 
 def _report(event: InteractionEvent) -> PostReport:

@@ -15,13 +15,14 @@ from faust.types import AgentT
 
 from core import topics
 from core.errors import ConfigurationError, Unavailable
-from core.events import AnyEvent, decode_all
+from core.events import AnyEvent
 from core.ports import StoredRecord
 from models.recommendation.online import KIND, Answer, Attributed, answer_of, attribute, names_answer
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from storage.catalogue import TraceRecord
 from streams.agent import record_agent
+from streams.decoding import valid_events
 from streams.dependencies import StreamDeps
 
 NAME = "recommendation-outcomes"
@@ -97,11 +98,11 @@ class OutcomeCounter:
 
 
 def _events(record: StoredRecord) -> list[AnyEvent]:
-    """Return a record's events, none of one that names no answer or holds what is no event (others see to that)."""
+    """Return a record's events, none of one that names no answer. What is not valid is left out: others see to it."""
     value = record.value
     if value is None or b'"trace_id"' not in value:
         return []
-    return decode_all(value, topics.INTERACTIONS.stream or "") or []
+    return valid_events(record, topics.INTERACTIONS.stream or "")
 
 
 def register(app: faust.App, deps: StreamDeps) -> AgentT:

@@ -55,6 +55,14 @@ async def test_outcomes_are_counted_by_version_and_by_each_generator(catalogue: 
     assert recorder.value(metrics.RECOMMENDATION_WATCHED, version="system/1") == 50
 
 
+async def test_one_bad_event_of_a_frame_and_quotes_in_another_cost_the_rest_nothing(catalogue: Catalogue) -> None:
+    recorder = Recorder()
+    counter = OutcomeCounter(catalogue.traces, recorder, patience_s=0)
+    frame = encode_frame([did("Click", "a", 1), did("Comment", "a", 2, value='a "quote"')])
+    await counter.process([record(frame[:-1] + b',{"type":"riverlight.interaction.like"}]')], lambda: True)
+    assert recorder.value(metrics.RECOMMENDATION_OUTCOMES, version="system/1", outcome="click") == 1
+
+
 async def test_what_names_another_answer_or_none_or_was_not_shown_counts_nothing(catalogue: Catalogue) -> None:
     recorder = Recorder()
     counter = OutcomeCounter(catalogue.traces, recorder, patience_s=0)

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from core.entries import Version
 from core.events import UserProfile, encode, encode_frame
 from core.ports import StoredRecord
@@ -63,6 +65,38 @@ async def test_a_report_in_words_keeps_the_words(world: World) -> None:
     await reactions.process([record(world.did("Report", "p", value="they threaten me"))], lambda: True)
     [report] = world.store.reports_of(["p"])["p"]
     assert (report.harm, report.note) == (None, "they threaten me")
+
+
+@pytest.mark.parametrize(
+    ("value", "harm", "note"),
+    [
+        ("hate\nlook\nat this", "hate", "look\nat this"),
+        ("hateful\nwords", None, "hateful\nwords"),
+        ("Self-harm\n", "self_harm", ""),
+    ],
+)
+async def test_a_report_names_the_class_in_its_first_line_and_the_words_below(
+    world: World, value: str, harm: str | None, note: str
+) -> None:
+    reactions, _, _ = parts(world)
+    await reactions.process([record(world.did("Report", "p", value=value))], lambda: True)
+    [report] = world.store.reports_of(["p"])["p"]
+    assert (report.harm, report.note) == (harm, note)
+
+
+async def test_one_bad_event_of_a_frame_and_quotes_in_another_cost_the_rest_nothing(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    reactions, _, _ = parts(world)
+    good = [
+        world.did("Like", "p"),
+        world.did("Comment", "p", value='"what"\n a cat'),
+        world.did("Report", "p", value="spam"),
+    ]
+    frame = encode_frame(good)[:-1] + b',{"type":"riverlight.interaction.like"}]'
+    await reactions.process([StoredRecord(INTERACTIONS.name, 0, 0, "u", frame, {}, 0)], lambda: True)
+    counted = world.store.reactions(["p"])["p"]
+    assert (counted.likes, counted.comments, counted.reports) == (1, 1, 1)
+    assert counted.comment_texts == ('"what"\n a cat',)
 
 
 async def test_what_is_no_event_is_left_to_others(world: World) -> None:
