@@ -1,7 +1,8 @@
 """One small experiment with gradient blending: a modality that is easy to learn by heart, and means nothing.
 
-Each post is given an image vector and an author of its own, drawn without regard to the labels. A network learns them by
-heart: the training loss falls and the held-out loss rises. Blending measures that, and gives them little of the loss.
+Each post is given an image vector and an author of its own, drawn without regard to the labels. A network learns
+them by heart: the training loss falls and the held-out loss rises. Blending measures that, and gives them little of
+the loss.
 """
 
 from dataclasses import asdict, replace

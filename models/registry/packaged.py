@@ -11,7 +11,6 @@ _MODELS = Path(__file__).resolve().parent.parent
 
 PACKAGED: Mapping[str, Path] = {
     "visual-search": _MODELS / "visual_search" / "weights",
-    "moderation": Path(__file__).resolve().parent.parent / "moderation" / "weights",
     "moderation": _MODELS / "moderation" / "weights",
 }
 
