@@ -16,7 +16,7 @@ async function call(path, options) {
   }
   if (response.status === 401) location.assign("/console/sign-in"); // the token has ended
   const body = await response.json().catch(() => ({})); // what stands before the API may answer in its own words
-  if (!response.ok) throw new Error(body.detail || `The API answered ${response.status}.`);
+  if (!response.ok) throw Object.assign(new Error(body.detail || `The API answered ${response.status}.`), { status: response.status });
   return body;
 }
 

@@ -53,6 +53,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     # Everything about a post and its author, and the power over both.
     ("GET", "/v1/review/jobs"): (_REVIEWERS, Kind.read),
     ("GET", "/v1/review/jobs/{job_id}"): (_REVIEWERS, Kind.read),
+    # Media of any post, as nobody else is shown them.
+    ("GET", "/v1/review/media/{media_id}"): (_REVIEWERS, Kind.read),
     ("POST", "/v1/review/lease"): (_REVIEWERS, Kind.read),
     ("POST", "/v1/review/jobs/{job_id}/lease"): (_REVIEWERS, Kind.read),
     ("POST", "/v1/review/jobs/{job_id}/release"): (_REVIEWERS, Kind.read),
@@ -72,6 +74,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("GET", "/"): (EVERYBODY, Kind.free),  # leads to the console
     ("GET", "/console"): (_READERS, Kind.read),
     ("GET", "/console/homepage"): (_READERS, Kind.read),
+    ("GET", "/console/review"): (_REVIEWERS, Kind.read),
+    ("GET", "/console/review/{job_id}"): (_REVIEWERS, Kind.read),
     ("GET", "/console/sign-in"): (EVERYBODY, Kind.free),
     ("POST", "/console/session"): (EVERYBODY, Kind.free),  # the token in its body is verified
     ("DELETE", "/console/session"): (EVERYBODY, Kind.free),

@@ -20,6 +20,7 @@ from serving.gateway.routes import (
     recommendations,
     restrictions,
     review,
+    review_console,
     search,
     session,
     traces,
@@ -28,7 +29,7 @@ from serving.gateway.schemas import ProblemDocument
 
 _NOUNS = (
     *(media, events, search, recommendations, items, traces, features, index, restrictions, moderation, review),
-    *(health, session, console),
+    *(health, session, review_console, console),  # the console last: it takes every name
 )
 
 _DESCRIPTION = """Events in, answers out.

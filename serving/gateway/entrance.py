@@ -19,7 +19,8 @@ from serving.gateway.access import ROUTES
 from serving.gateway.rates import Kind, RateLimiter
 
 _SIGN_IN = "/console/sign-in"
-_PAGES = ("/console", "/console/homepage")  # a browser that may not see them is led to the sign-in
+# A browser that may not see them is led to the sign-in.
+_PAGES = ("/console", "/console/homepage", "/console/review")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -51,7 +52,7 @@ class Entrance:
         allowed, kind = declared or (frozenset(), Kind.read)
         address = client_address(scope, headers, self._proxies)
         asked = declared is None or allowed is not None
-        browsing = scope["path"] in _PAGES and "text/html" in headers.get("accept", "")
+        browsing = _is_page(scope["path"]) and "text/html" in headers.get("accept", "")
         caller = await self._identify(method, headers, address, asked=asked, browsing=browsing)
         if self._rates is not None and kind is not Kind.free:
             await self._rates.take(kind, caller.subject or address)
@@ -86,6 +87,10 @@ class Entrance:
             if match is Match.PARTIAL:
                 others |= set(getattr(route, "methods", ()) or ())
         return None, sorted(others)
+
+
+def _is_page(path: str) -> bool:
+    return path in _PAGES or path.startswith("/console/review/")
 
 
 def client_address(scope: Scope, headers: Headers, proxies: Sequence[_Network]) -> str:

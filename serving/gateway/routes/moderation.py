@@ -182,10 +182,11 @@ def _reason(reason: Reason) -> ReasonOut:
 
 def _report_event(post_id: str, told: ReportIn, clock: Clock) -> Report:
     harm = told.harm or ""
+    said = "\n".join(part for part in (harm, told.note) if part)  # `post-reactions` reads the class in the first line
     return Report(
         id=event_id(_SOURCE, "report", post_id, told.reporter_id, harm, told.note),
         source=_SOURCE,
         time=clock.now(),
         subject=told.reporter_id,
-        data=Interaction(user_id=told.reporter_id, item_id=post_id, surface="report", value=told.harm or told.note),
+        data=Interaction(user_id=told.reporter_id, item_id=post_id, surface="report", value=said or None),
     )

@@ -1,14 +1,16 @@
 """`/v1/review`: the side of reviewers. Who reviews is said by their token."""
 
+import asyncio
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from core.access.roles import Principal
 from core.errors import InvalidInput, NotFound
+from core.ids import MEDIA_ID_PATTERN
 from core.moderation import HarmClass
 from serving.exchange import Exchange
 from serving.gateway.dependencies import GatewayDeps, caller_of, deps_of, exchange_of
@@ -23,6 +25,7 @@ from serving.gateway.moderation_schemas import (
     ReviewIn,
 )
 from serving.gateway.routes.moderation import appeal_out, decision_out, desk_of
+from serving.moderation.blurring import blurred
 from serving.moderation.dossier import read_dossier
 from storage.moderation import ReviewJob, StoredPost
 
@@ -97,6 +100,28 @@ async def decide(job_id: JobId, told: ReviewIn, deps: Deps, caller: Caller, exch
         decision=decision_out(reviewed.decision),
         appeal=appeal_out(reviewed.appeal) if reviewed.appeal is not None else None,
     )
+
+
+@router.get(
+    "/media/{media_id}",
+    summary="A picture of a post, for reviewers",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+async def media(
+    media_id: Annotated[str, Path(pattern=MEDIA_ID_PATTERN)],
+    deps: Deps,
+    clear: Annotated[bool, Query(description="As it is; otherwise grey and out of focus.")] = False,
+) -> Response:
+    """Return a JPEG of stored media (of a video, its middle frame), whatever was decided about it.
+
+    It is grey and out of focus unless it is asked for as it is: nobody has to see it to know that it is there.
+    """
+    desk_of(deps)
+    data = await deps.thumbnails.get(media_id)
+    if not clear:
+        data = await asyncio.to_thread(blurred, data)
+    return Response(data, media_type="image/jpeg", headers={"cache-control": "private, no-store"})
 
 
 def reviewer_of(caller: Principal, named: str | None) -> str:

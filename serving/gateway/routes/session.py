@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.access.tokens import MAX_TOKEN_CHARACTERS
 from serving.access import COOKIE
 from serving.gateway.dependencies import GatewayDeps, deps_of
-from serving.gateway.routes.console import CONSOLE_HEADERS, read_file
+from serving.gateway.pages import CONSOLE_HEADERS, read_file
 
 router = APIRouter(include_in_schema=False)
 

@@ -32,6 +32,7 @@ OPERATIONS = [
     ("/v1/appeals/{appeal_id}", "GET"),
     ("/v1/review/jobs", "GET"),
     ("/v1/review/jobs/{job_id}", "GET"),
+    ("/v1/review/media/{media_id}", "GET"),
     ("/v1/review/lease", "POST"),
     ("/v1/review/jobs/{job_id}/lease", "POST"),
     ("/v1/review/jobs/{job_id}/release", "POST"),
