@@ -47,9 +47,7 @@ class LogisticHeads:
         ]
         return np.stack([np.asarray(column, np.float64).ravel() for column in columns], axis=1)
 
-    def _fit_one(
-        self, inputs: Matrix, wanted: NDArray[np.float64], shares: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _fit_one(self, inputs: Matrix, wanted: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
         rows = inputs.astype(np.float64)
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
