@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Group
@@ -53,7 +53,8 @@ def train_moderation_command(
         if search is not SearchMethod.none:
             from models.moderation.search import search as search_settings
 
-            chosen, tried = search_settings(prepared, chosen, method=search.value, trials=trials, report=report)
+            method: Literal["grid", "optuna"] = "grid" if search is SearchMethod.grid else "optuna"
+            chosen, tried = search_settings(prepared, chosen, method=method, trials=trials, report=report)
         options = [*(f"--set {pair}" for pair in setting or ()), *(["--quantized"] if quantized else [])]
         options += [f"--search {search.value}"] if tried else []
         folder = out or settings.home / "training" / "moderation"

@@ -27,7 +27,7 @@ def plot_classes(
     `others` are scores `(n, 5)` of other models, drawn thin beside the curves; they need not be probabilities.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = {}
+    written: dict[str, Path] = {}
     for place, harm in enumerate(HARM_CLASSES):
         known = np.isfinite(targets[:, place]) & np.isfinite(scores[:, place])
         truth, values = targets[known, place] >= 0.5, scores[known, place]

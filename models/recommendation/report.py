@@ -27,6 +27,7 @@ def ladder_table(ladder: Ladder) -> Table:
         title=f"{ladder.protocol}: {ladder.users} users, {ladder.items} items, {ladder.train_pairs} relevant pairs",
         caption=f"95 %: bootstrap interval of nDCG@10 over users. gain: nDCG@10 over {ladder.reference}, * where the "
         "paired interval excludes 0. alike: mean similarity within a list, low is diverse.",
+        box=None,  # it fits 80 columns so
         padding=(0, 0, 0, 1),
     )
     table.add_column("model", no_wrap=True)
