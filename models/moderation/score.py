@@ -103,7 +103,7 @@ class HarmModel:
         """`arrays` are those of `weights.save_model`; int8 ones (with `<name>.scale`) are widened here."""
         self._described = described
         self._version = version
-        self._arrays = _widened(arrays)
+        self._arrays = widened(arrays)
         self._scale = self._arrays["calibration.scale"].astype(np.float64)
         self._shift = self._arrays["calibration.shift"].astype(np.float64)
         self._experts = Experts(
@@ -151,7 +151,18 @@ class HarmModel:
 
     def score(self, posts: Sequence[PostFeatures]) -> list[HarmScores]:
         """Score posts, in the order given; raises InvalidInput where a vector has another width than the encoder's."""
+        return self._scores(posts, self.encode(posts))
+
+    def judge(self, posts: Sequence[PostFeatures]) -> list[tuple[HarmScores, dict[HarmClass, dict[str, float]]]]:
+        """Return scores and, by class, what each modality that is there adds to the calibrated logit (occlusion).
+
+        A share is the logit with everything minus the logit without that modality. Shares need not add up: what two
+        modalities say together is counted with each. Classes that are unknown are left out. Raises as `score` does.
+        """
         batch = self.encode(posts)
+        return list(zip(self._scores(posts, batch), self._shares(batch), strict=True))
+
+    def _scores(self, posts: Sequence[PostFeatures], batch: FeatureBatch) -> list[HarmScores]:
         probabilities, known = self.probabilities(batch), self.known(batch)
         scores = []
         for post, values, seen in zip(posts, probabilities, known, strict=True):
@@ -162,13 +173,7 @@ class HarmModel:
             scores.append(HarmScores(named, post.present))
         return scores
 
-    def shares(self, posts: Sequence[PostFeatures]) -> list[dict[HarmClass, dict[str, float]]]:
-        """Return by class what each modality that is there adds to the calibrated logit (occlusion).
-
-        A share is the logit with everything minus the logit without that modality. Shares need not add up: what two
-        modalities say together is counted with each. Classes that are unknown are left out.
-        """
-        batch = self.encode(posts)
+    def _shares(self, batch: FeatureBatch) -> list[dict[HarmClass, dict[str, float]]]:
         full, known = self.calibrated_logits(batch), self.known(batch)
         without = {
             name: full - self.calibrated_logits(batch.without(name))
@@ -185,7 +190,7 @@ class HarmModel:
                 for place, harm in enumerate(HARM_CLASSES)
                 if known[row, place]
             }
-            for row in range(len(posts))
+            for row in range(len(batch))
         ]
 
     def encode(self, posts: Sequence[PostFeatures]) -> FeatureBatch:
@@ -266,7 +271,7 @@ def _relu(values: Floats) -> Floats:
     return positive
 
 
-def _widened(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+def widened(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
     """Return float32 arrays; an int8 array is multiplied by its scale (one a row)."""
     widened = {}
     for name, values in arrays.items():

@@ -67,7 +67,7 @@ def test_a_share_is_what_the_logit_loses_without_the_modality(tmp_path: Path):
     model = write_model(tmp_path / "m", networks(scaling), scaling)
     batch = model.encode(some)
     lost = model.calibrated_logits(batch) - model.calibrated_logits(batch.without("author"))
-    for row, (post, shares) in enumerate(zip(some, model.shares(some), strict=True)):
+    for row, (post, (_, shares)) in enumerate(zip(some, model.judge(some), strict=True)):
         assert set(shares) == set(HARM_CLASSES)
         for place, harm in enumerate(HARM_CLASSES):
             assert set(shares[harm]) == set(post.present)
@@ -78,7 +78,7 @@ def test_a_share_is_what_the_logit_loses_without_the_modality(tmp_path: Path):
 def test_no_posts_have_no_scores(tmp_path: Path):
     scaling = scaling_of(posts(50))
     model = write_model(tmp_path / "m", networks(scaling), scaling)
-    assert model.score([]) == [] and model.shares([]) == []
+    assert model.score([]) == [] and model.judge([]) == []
 
 
 def test_scoring_needs_no_torch():

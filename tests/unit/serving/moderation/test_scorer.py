@@ -45,8 +45,9 @@ class WordModel:
         scores = dict.fromkeys(HARM_CLASSES, 0.01) | {"violence": 0.9 if "kill" in post.text.lower() else 0.02}
         return HarmScores(scores, post.present)  # type: ignore[arg-type]
 
-    def shares(self, posts: Sequence[PostFeatures]) -> list[dict[str, dict[str, float]]]:
-        return [{harm: dict.fromkeys(post.present, 1.0) for harm in HARM_CLASSES} for post in posts]
+    def judge(self, posts: Sequence[PostFeatures]) -> list[tuple[HarmScores, dict[str, dict[str, float]]]]:
+        shares = [{harm: dict.fromkeys(post.present, 1.0) for harm in HARM_CLASSES} for post in posts]
+        return list(zip(self.score(posts), shares, strict=True))
 
 
 class World:
