@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from core.errors import Unavailable
-from core.moderation import HARM_CLASSES, PostScores, PostToScore, ReactionFacts, ScoreFailure
+from core.moderation import HARM_CLASSES, HarmClass, PostScores, PostToScore, ReactionFacts, ScoreFailure
 from models.moderation.features import PostFeatures
 from models.moderation.score import HarmScores
 from models.moderation.wording import ProfaneWords
@@ -45,7 +45,7 @@ class WordModel:
         scores = dict.fromkeys(HARM_CLASSES, 0.01) | {"violence": 0.9 if "kill" in post.text.lower() else 0.02}
         return HarmScores(scores, post.present)  # type: ignore[arg-type]
 
-    def judge(self, posts: Sequence[PostFeatures]) -> list[tuple[HarmScores, dict[str, dict[str, float]]]]:
+    def judge(self, posts: Sequence[PostFeatures]) -> list[tuple[HarmScores, dict[HarmClass, dict[str, float]]]]:
         shares = [{harm: dict.fromkeys(post.present, 1.0) for harm in HARM_CLASSES} for post in posts]
         return list(zip(self.score(posts), shares, strict=True))
 
