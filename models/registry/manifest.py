@@ -11,6 +11,7 @@ from core.errors import IntegrityError
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
 CARD = "card.md"
+DRIFT = "drift.safetensors"  # what the model was trained on, in brief; models may lack it
 FORMAT = 1
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy")

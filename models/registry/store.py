@@ -1,4 +1,5 @@
-"""The model registry: `<home>/registry/<model>/<version>/{model.safetensors, manifest.json, card.md}`.
+"""The model registry: `<home>/registry/<model>/<version>/{model.safetensors, manifest.json, card.md}`,
+and where training wrote one `drift.safetensors`.
 
 A version is named by its weights (the first eight digits of their SHA-256), so registering the same weights twice
 leaves one version, and a version can never come to mean something else. Every load checks the hash.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from core.errors import InvalidInput, NotFound
 from models.registry.aliases import AliasChange, AliasStore
-from models.registry.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest, verify
+from models.registry.manifest import CARD, DRIFT, MANIFEST, WEIGHTS, Manifest, read_manifest, verify
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ALIASES = (CHAMPION, CHALLENGER)
@@ -146,7 +147,7 @@ class ModelRegistry:
             temporary = Path(tempfile.mkdtemp(prefix=".registering-", dir=target.parent))
             try:
                 temporary.chmod(0o755)
-                for name in (WEIGHTS, MANIFEST, CARD):
+                for name in (WEIGHTS, MANIFEST, CARD, DRIFT):
                     if (source / name).is_file():
                         shutil.copyfile(source / name, temporary / name)
                 try:

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from core.errors import IntegrityError, InvalidInput, NotFound
 from models.registry.aliases import FileAliasStore
-from models.registry.manifest import CARD, WEIGHTS, Manifest, file_sha256, verify
+from models.registry.manifest import CARD, DRIFT, WEIGHTS, Manifest, file_sha256, verify
 from models.registry.packaged import open_registry
 from models.registry.store import CHALLENGER, ModelRegistry
 
@@ -195,3 +195,10 @@ def test_a_half_copied_registration_is_not_a_version(registry, sources):
     found = registry.register("toy", sources[0], alias="champion")
     shutil.copytree(found.folder, found.folder.parent / ".registering-crashed")
     assert len(registry.list("toy")) == 1
+
+
+def test_the_reference_for_drift_goes_with_the_weights(registry, sources):
+    (sources[0] / DRIFT).write_bytes(b"what it was trained on")
+    version = registry.register("toy", sources[0])
+    assert (version.folder / DRIFT).read_bytes() == b"what it was trained on"
+    assert not (registry.register("toy", sources[1]).folder / DRIFT).exists()
