@@ -13,9 +13,12 @@ see the row (held-out folds): a model is surer of what it learned than of anythi
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,10 +104,21 @@ class Reference:
             described.append({"kind": feature.kind, "name": feature.name, "source": feature.source, **plain})
         about = {"format": FORMAT, "system": self.system, "made_for": made_for, "features": described}
         told = json.dumps(about, sort_keys=True)
-        path, temporary = folder / DRIFT, folder / f".{DRIFT}"
+        path, temporary = folder / DRIFT, folder / f".{DRIFT}-{uuid4().hex}"
         save_file(arrays, temporary, metadata={"riverlight": told, "sha256": _digest(told, arrays)})
         temporary.replace(path)
         return path
+
+    def save_once(self, folder: Path, *, made_for: str) -> "Reference":
+        """Write the file unless another process has; return what is there then. Raises IntegrityError as `load`."""
+        found = Reference.load(folder, made_for=made_for)
+        if found is not None:
+            return found
+        with TemporaryDirectory(prefix=".drift-", dir=folder) as own:
+            written = self.save(Path(own), made_for=made_for)
+            with suppress(FileExistsError):  # then the other's is the reference
+                (folder / DRIFT).hardlink_to(written)
+        return Reference.load(folder, made_for=made_for) or self
 
     @classmethod
     def load(cls, folder: Path, *, made_for: str) -> "Reference | None":
@@ -145,23 +159,25 @@ class Reference:
             ) from error
 
 
-def reference_of(rows: Rows, *, system: str, source: str) -> Reference:
-    """Return the distributions of rows; columns with fewer than 100 known values are left out.
+def reference_of(rows: Rows, *, system: str, source: str, least: int = LEAST) -> Reference:
+    """Return the distributions of rows; columns with fewer than `least` known values are left out.
+
+    With 0, columns of which nothing is known stay (that values appear is a change, too), but not those of vectors.
 
     `source` says in words what the rows are, e.g. `10,946 training texts`: it is shown with every comparison.
     """
     found: list[tuple[Kind, str, Distribution]] = []
     for name, values in rows.numbers.items():
-        if np.isfinite(values).sum() >= LEAST:
+        if np.isfinite(values).sum() >= least:
             found.append(("input", name, Numbers.of(values)))
     for name, labels in rows.categories.items():
-        if sum(label is not None for label in labels) >= LEAST:
+        if sum(label is not None for label in labels) >= least:
             found.append(("input", name, Categories.of(labels)))
     for name, vectors in rows.vectors.items():
-        if np.isfinite(vectors).all(axis=1).sum() >= LEAST:
+        if np.isfinite(vectors).all(axis=1).sum() >= max(least, LEAST):
             found.append(("embedding", name, Vectors.of(vectors)))
     for name, values in rows.scores.items():
-        if np.isfinite(values).sum() >= LEAST:
+        if np.isfinite(values).sum() >= least:
             found.append(("score", name, Numbers.of(values)))
     features = tuple(
         Feature(kind, name, distribution, distribution.tally(rows.column(kind, name)), source)

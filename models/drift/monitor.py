@@ -1,0 +1,137 @@
+"""Drift of one system: its reference, a window of what it sees, and the comparison of the two."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.clock import Clock
+from models.drift.compare import LEAST_ROWS, Comparison, compare
+from models.drift.reference import Feature, Kind, Reference, Rows, reference_of
+from models.drift.window import Window
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What is watched now. `learning` is how many rows are kept so far of the `first` that become a reference for
+    what training gave none; None where all is known."""
+
+    system: str
+    version: str
+    window_s: float
+    rows: int
+    learning: int | None
+    first: int
+    features: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`window_s`: the span that is compared. `least`: rows without which nothing is said. `first`: the first live rows
+    that become the reference of what training gave none for."""
+
+    window_s: float = 3600.0
+    least: int = LEAST_ROWS
+    first: int = 2000
+
+
+class DriftMonitor:
+    """Counts rows and compares them with the reference. For several threads."""
+
+    def __init__(
+        self,
+        system: str,
+        version: str,
+        reference: Reference | None,
+        clock: Clock,
+        limits: Limits = Limits(),  # it is frozen
+        *,
+        keep: Path | None = None,
+    ) -> None:
+        """`version` is of the model whose reference it is. `keep` is a folder for the reference that is made of the
+        first rows, so that a restart does not begin anew, and replicas compare with the same.
+
+        Raises IntegrityError where what is kept there is damaged.
+        """
+        self._system, self._version = system, version
+        self._clock, self._limits, self._keep = clock, limits, keep
+        self._trained = reference or Reference(system, ())
+        self._lock = threading.Lock()
+        self._first: list[Rows] | None = []
+        self._watch(self._trained)
+        if keep is not None and (kept := Reference.load(keep, made_for=version)) is not None:
+            self._first = None
+            self._watch(self._trained.beside(kept))
+
+    def observe(self, rows: Rows) -> None:
+        """Count rows."""
+        if not len(rows):
+            return
+        with self._lock:
+            self._learn(rows)
+            self._window.add(np.concatenate([[float(len(rows))], *(self._tally(one, rows) for one in self._features)]))
+
+    def report(self) -> DriftReport:
+        """Compare what the window has with the reference."""
+        with self._lock:
+            total, features = self._window.total(), self._features
+            learning = None if self._first is None else sum(map(len, self._first))
+        parts = np.split(total[1:], np.cumsum([len(one.tally) for one in features])[:-1]) if features else []
+        found = [compare(one, part, least=self._limits.least) for one, part in zip(features, parts, strict=True)]
+        limits = self._limits
+        return DriftReport(
+            self._system, self._version, limits.window_s, int(total[0]), learning, limits.first, tuple(found)
+        )
+
+    def _watch(self, reference: Reference) -> None:
+        self._features: Sequence[Feature] = reference.features
+        width = 1 + sum(len(one.tally) for one in self._features)
+        self._window = Window(width, self._limits.window_s, self._clock)
+
+    def _tally(self, feature: Feature, rows: Rows) -> np.ndarray:
+        found = feature.of(rows)
+        return np.zeros_like(feature.tally) if found is None else found
+
+    def _learn(self, rows: Rows) -> None:
+        """Keep the first rows; once there are enough, they are the reference of what training gave none for."""
+        if self._first is None:
+            return
+        self._first.append(rows)
+        count = sum(map(len, self._first))
+        if count < self._limits.first:
+            return
+        found = reference_of(
+            _without(_joined(self._first), self._trained),
+            system=self._system,
+            source=f"the first {count:,} live rows",
+            least=0,
+        )
+        self._first = None
+        if self._keep is not None:
+            self._keep.mkdir(parents=True, exist_ok=True)
+            found = found.save_once(self._keep, made_for=self._version)
+        self._watch(self._trained.beside(found))
+
+
+def _joined(batches: Sequence[Rows]) -> Rows:
+    """Return batches with the same columns as one."""
+    first = batches[0]
+    return Rows(
+        {name: np.concatenate([one.numbers[name] for one in batches]) for name in first.numbers},
+        {name: [value for one in batches for value in one.categories[name]] for name in first.categories},
+        {name: np.concatenate([one.vectors[name] for one in batches]) for name in first.vectors},
+        {name: np.concatenate([one.scores[name] for one in batches]) for name in first.scores},
+    )
+
+
+def _without(rows: Rows, known: Reference) -> Rows:
+    """Return the columns that a reference lacks."""
+    names: set[tuple[Kind, str]] = {(one.kind, one.name) for one in known.features}
+    return Rows(
+        {name: column for name, column in rows.numbers.items() if ("input", name) not in names},
+        {name: column for name, column in rows.categories.items() if ("input", name) not in names},
+        {name: column for name, column in rows.vectors.items() if ("embedding", name) not in names},
+        {name: column for name, column in rows.scores.items() if ("score", name) not in names},
+    )
