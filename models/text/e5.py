@@ -14,15 +14,19 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError
+from models.onnx import onnx_runtime
 from models.text.bounds import bounded
 from models.text.packaged import PackagedE5, expanded, packaged_e5
 from models.text.unigram import UnigramTokenizer
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 ARITHMETIC = "int8-1"  # part of the version: count on when `e5_graph` makes other vectors of the same weights
 _MASK_TOKEN = "<mask>"
@@ -87,7 +91,7 @@ class E5Encoder:
         return row
 
 
-def _session(model: PackagedE5, cache: Path) -> onnxruntime.InferenceSession:
+def _session(model: PackagedE5, cache: Path) -> "InferenceSession":
     path = cache / f"e5-{model.digest[:8]}-{ARITHMETIC}.onnx"
     if path.is_file():
         try:
@@ -98,11 +102,13 @@ def _session(model: PackagedE5, cache: Path) -> onnxruntime.InferenceSession:
     return _opened(path)
 
 
-def _opened(path: Path) -> onnxruntime.InferenceSession:
+def _opened(path: Path) -> "InferenceSession":
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session: InferenceSession = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session
 
 
 def _make(model: PackagedE5, path: Path) -> None:
