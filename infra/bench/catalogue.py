@@ -6,10 +6,12 @@ from infra.bench.result import Benchmark
 def benchmarks() -> tuple[Benchmark, ...]:
     """Return all benchmarks, in the order they are run: those without a running system first."""
     from infra.bench import (
+        backtest,
         features,
         index,
         interactions,
         known_harm,
+        moderation,
         recommendations,
         search_http,
         start,
@@ -21,10 +23,12 @@ def benchmarks() -> tuple[Benchmark, ...]:
         interactions.BENCHMARK,
         index.BENCHMARK,
         known_harm.BENCHMARK,
+        backtest.BENCHMARK,
         features.BENCHMARK,
         recommendations.BENCHMARK,
         trained.BENCHMARK,
         uploads.BENCHMARK,
+        moderation.BENCHMARK,
         search_http.BENCHMARK,
         start.BENCHMARK,
     )
