@@ -20,7 +20,14 @@ from core.settings.running import MonitoringSettings, ServingSettings, TracingSe
 from core.settings.search import IndexSettings, SearchSettings
 from core.settings.section import Section
 from core.settings.storage import BrokerSettings, CatalogueSettings, ObjectSettings, ProducerSettings
-from core.settings.tree import LOOPBACK_HOSTS, Settings, child_environment, load_settings, set_environment
+from core.settings.tree import (
+    LOOPBACK_HOSTS,
+    Settings,
+    child_environment,
+    environment_for_now,
+    load_settings,
+    set_environment,
+)
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -48,6 +55,7 @@ __all__ = [
     "TextEncoderSettings",
     "TracingSettings",
     "child_environment",
+    "environment_for_now",
     "load_settings",
     "set_environment",
 ]

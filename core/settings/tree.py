@@ -1,6 +1,8 @@
 """The whole tree, where its values come from, and the environment. The only module that reads the environment."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,3 +161,18 @@ def set_environment(**values: str) -> None:
     """Give this process, and those it starts, variables that a library reads; what is set already stays."""
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def environment_for_now(**values: str) -> Iterator[None]:
+    """Give this process, and those it starts, variables until the block ends; then they are as they were."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

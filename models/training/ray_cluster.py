@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import InvalidInput, Unavailable
-from core.settings import set_environment
+from core.settings import environment_for_now, set_environment
 
 LOCAL = "local"
 _PATIENCE_S = 5.0
@@ -41,12 +41,12 @@ def ray_cluster(address: str, *, cpus: int) -> Iterator[Path | None]:
         return
     folder = Path(tempfile.mkdtemp(prefix="rl-train-"))  # short: Ray makes sockets in it
     try:
-        set_environment(**_on_loopback(folder))
-        _start(folder, cpus)
-        try:
-            yield folder
-        finally:
-            _disconnect()
+        with environment_for_now(**_on_loopback(folder)):
+            _start(folder, cpus)
+            try:
+                yield folder
+            finally:
+                _disconnect()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -86,7 +86,9 @@ def _connect(address: str) -> None:
 
 def _start(folder: Path, cpus: int) -> None:
     import ray
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
 
+    AuthenticationTokenLoader.instance().reset_cache()  # a Ray that ran in this process before had another token
     try:
         ray.init(
             address="local",
