@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from core import topics
 from core.events import (
@@ -56,6 +57,7 @@ class Plan:
 
     events: int
     upload_share: float = 0.2  # of the events
+    uploaded: Literal["image", "video"] = "image"  # what the events say it is; the bytes are pictures either way
     frame_share: float = 0.05  # of the interaction records: frames of 2 to 20 events of one user
     late_share: float = 0.0  # of the interactions: up to 6.9 days old
     too_late_share: float = 0.0  # of the interactions: older than 7 days, hence dead letters
@@ -240,7 +242,7 @@ class _Writer:
         data = Upload(
             item_id=item,
             owner_id=f"{self._run}-owner-{self._rng.randrange(50)}",
-            kind="image",
+            kind=self._plan.uploaded,
             media_id=self._rng.choice(self._media_ids),
             title=f"picture {self._number}",
             tags=["new"],

@@ -1,6 +1,6 @@
 """Reads every store for the verifier: source topics, dead letters, catalogue, index, online features, archive."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def observe(stores: Stores, model: Model, run: str) -> Observed:
     entries, contradictions = _entries(bootstrap, run) if stores.uploads else ({}, ())
     return Observed(
         logged=logged_ids(bootstrap, run),
-        letters=_letters(bootstrap, model, run),
+        letters=read_letters(bootstrap, model.letters, run),
         items=items,
         applied=applied,
         entries=entries,
@@ -55,11 +55,11 @@ def observe(stores: Stores, model: Model, run: str) -> Observed:
     )
 
 
-def logged_ids(bootstrap: str, run: str) -> frozenset[str]:
-    """Return the ids of the run's events in the source topics."""
+def logged_ids(bootstrap: str, run: str, sources: Sequence[str] = _SOURCES) -> frozenset[str]:
+    """Return the ids of the run's events in source topics."""
     return frozenset(
         found
-        for topic in _SOURCES
+        for topic in sources
         for record in read_all(bootstrap, topic)
         for part in _parts(record.value or b"")
         if (found := letter_id(part)).startswith(run)
@@ -73,12 +73,13 @@ def _parts(value: bytes) -> Iterator[bytes]:
         yield value
 
 
-def _letters(bootstrap: str, model: Model, run: str) -> dict[str, Letter]:
+def read_letters(bootstrap: str, wanted: Container[str], run: str) -> dict[str, Letter]:
+    """Return the dead letters of a run by id; `wanted` are ids of some that do not begin with its name."""
     mark = run.encode()
     return {
         letter.id: Letter(letter.code, letter.state)
         for letter in list_dead_letters(bootstrap, settled=True)
-        if letter.id in model.letters or letter.id.startswith(run) or mark in letter.value
+        if letter.id in wanted or letter.id.startswith(run) or mark in letter.value
     }
 
 

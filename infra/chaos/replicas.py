@@ -3,6 +3,10 @@
 import os
 import random
 import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -47,3 +51,53 @@ class RandomKiller:
         os.kill(victim, signal.SIGKILL)
         self.kills += 1
         self.lone_kills += len(pids) == 1
+
+
+def keep_down(serving: Part, deployment: str, seconds: float, timeline: Timeline) -> int:
+    """Kill the replicas of a deployment, and each one that takes their place, for a while; return how many died."""
+    killed: set[int] = set()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for pid in set(replica_pids(serving, deployment)) - killed:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+                timeline.add(f"replica of {deployment} killed (SIGKILL, pid {pid})")
+        time.sleep(0.1)
+    return len(killed)
+
+
+@contextmanager
+def frozen(pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes (SIGSTOP) while the block runs."""
+    _signal(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(pids, signal.SIGCONT)
+
+
+@contextmanager
+def slowed(pids: Sequence[int], share: float, period_s: float = 0.5) -> Iterator[None]:
+    """Let processes run for only this share of the time while the block runs, by stopping them again and again."""
+    over = threading.Event()
+
+    def brake() -> None:
+        while not over.is_set():
+            with frozen(pids):
+                over.wait(period_s * (1 - share))
+            over.wait(period_s * share)
+
+    thread = threading.Thread(target=brake, name="chaos-brake", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _signal(pids: Sequence[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

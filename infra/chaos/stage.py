@@ -37,15 +37,22 @@ from streams.app import group_id
 WORKER = "infra.entry.worker"
 SERVING = ("infra.entry.serve",)
 SLOW_SERVING = ("infra.chaos.slow_encoder",)  # the same, with an encoder that can be made slow
+TROUBLED_SERVING = ("infra.chaos.slow_recommender",)  # and with a recommender that can be in trouble
+TROUBLED = "--slow-recommender"  # what asks another for that
 UPLOADS = "index-upload"
 FEATURES = "interactions"
 ARCHIVE = "archive"
+POSTS = "moderate-posts"
+REACTIONS = "post-reactions"
 READY_S = 90.0
 _LISTEN = "127.0.0.1"
+_CPUS_A_REPLICA = 0.5  # that `serving.app` asks of Ray for each
 _SOURCES = {
     UPLOADS: (topics.UPLOADS.name,),
     FEATURES: (topics.INTERACTIONS.name,),
-    ARCHIVE: (topics.UPLOADS.name, topics.INTERACTIONS.name),  # the others get no events here
+    ARCHIVE: (topics.UPLOADS.name, topics.INTERACTIONS.name),  # of the others, nothing is asked of it
+    POSTS: (topics.POSTS.name,),
+    REACTIONS: (topics.INTERACTIONS.name,),
 }
 
 
@@ -145,14 +152,19 @@ class Stage:
             part.wait_ready(READY_S)
         return started
 
-    def encoder(self, *, can_be_slow: bool = False) -> Part | None:
+    def encoder(self, *, can_be_slow: bool = False, recommender: bool = False) -> Part | None:
         """Start what embeds images and wait for it; None where uploads take no part.
 
-        `can_be_slow`: with an encoder that `infra.chaos.slow_encoder.Slowness` makes slow.
+        `can_be_slow`: with an encoder that `infra.chaos.slow_encoder.Slowness` makes slow; `recommender`: with one that
+        `infra.chaos.slow_recommender.Trouble` troubles.
         """
         if self._setting.encoder is None:
             return None
-        module, *arguments = SLOW_SERVING if can_be_slow and self.on_ray_serve else self._setting.encoder
+        module, *arguments = self._setting.encoder
+        if recommender and not self.on_ray_serve:
+            arguments.append(TROUBLED)
+        elif self.on_ray_serve and (can_be_slow or recommender):
+            module, *arguments = SLOW_SERVING if can_be_slow else TROUBLED_SERVING
         ready = http_ready(self.settings.http.host, self.settings.http.port)
         part = self.start("serve", [module, *arguments], ready)
         part.wait_ready(180)
@@ -261,6 +273,19 @@ class Stage:
         The last look decides: what is wrong for a moment (a row that waits for its push) is not a finding, what stays
         wrong is.
         """
+        seen: list[Observed] = []
+
+        def look() -> Verdict:
+            seen.append(self.observe(model))
+            return verify(model, seen[-1], required=required)
+
+        return self.until_clean(look, timeout_s), seen[-1]
+
+    def until_clean(self, look: Callable[[], Verdict], timeout_s: float) -> Verdict:
+        """Wait until the agents have caught up and what `look` reads and judges is right, or the time is over.
+
+        Raises Unavailable when the stores do not answer in the end.
+        """
         deadline = time.monotonic() + timeout_s
         stuck = ""
         try:
@@ -269,8 +294,7 @@ class Stage:
             stuck = str(error)
         while True:
             try:
-                seen = self.observe(model)
-                verdict = verify(model, seen, required=required)
+                verdict = look()
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
@@ -280,7 +304,7 @@ class Stage:
             time.sleep(0.5)
         if stuck:
             verdict.add("wrong", stuck)
-        return verdict, seen
+        return verdict
 
 
 def _settings(setting: Setting, changes: dict[str, dict[str, Any]]) -> Settings:
@@ -291,4 +315,11 @@ def _settings(setting: Setting, changes: dict[str, dict[str, Any]]) -> Settings:
     sections["serving"] = ServingSettings(num_cpus=base.serving.num_cpus)
     for name, values in changes.items():
         sections[name] = sections.get(name, getattr(base, name)).model_copy(update=values)
+    sections["serving"] = _with_room(sections["serving"])
     return base.model_copy(update=sections)
+
+
+def _with_room(serving: ServingSettings) -> ServingSettings:
+    """Let Ray schedule every replica: one that finds no room waits for ever, and so does who counts them."""
+    replicas = serving.gateway_replicas + serving.encoder_replicas + serving.moderator_replicas
+    return serving.model_copy(update={"num_cpus": max(serving.num_cpus, replicas * _CPUS_A_REPLICA)})

@@ -97,7 +97,7 @@ def verify(model: Model, seen: Observed, *, required: frozenset[str] | None = No
     verdict = Verdict()
     for event_id in sorted((model.events if required is None else required) - seen.logged):
         verdict.add("lost", f"{event_id}: acknowledged, and not in the source topic")
-    _letters(model, seen, verdict)
+    judge_letters(model.letters, seen.letters, verdict)
     if seen.items is not None:
         _uploads(model, seen, seen.items, verdict)
     if seen.rows is not None:
@@ -108,16 +108,17 @@ def verify(model: Model, seen: Observed, *, required: frozenset[str] | None = No
     return verdict
 
 
-def _letters(model: Model, seen: Observed, verdict: Verdict) -> None:
-    verdict.dead_lettered = len(seen.letters)
-    for letter_id, code in model.letters.items():
-        letter = seen.letters.get(letter_id)
+def judge_letters(wanted: Mapping[str, str], found: Mapping[str, Letter], verdict: Verdict) -> None:
+    """Judge the dead letters: `wanted` are the codes that they must have, by id."""
+    verdict.dead_lettered = len(found)
+    for letter_id, code in wanted.items():
+        letter = found.get(letter_id)
         if letter is None:
             verdict.add("lost", f"{letter_id}: should be a dead letter ({code}) and is none")
         elif letter.code != code:
             verdict.add("wrong", f"{letter_id}: a dead letter for {letter.code}, should be {code}")
-    for letter_id, letter in seen.letters.items():
-        if letter_id not in model.letters and letter.state != "replayed":
+    for letter_id, letter in found.items():
+        if letter_id not in wanted and letter.state != "replayed":
             verdict.add("unexpected", f"{letter_id}: a dead letter ({letter.code}) of a good event")
 
 

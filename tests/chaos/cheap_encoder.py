@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the log is for what goes wrong."""
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End when whoever started this process has ended: its end of our standard input closes then."""
     sys.stdin.read()
     os._exit(0)
@@ -88,6 +88,6 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:  # a child of the gateway's process
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
     settings = load_settings()
     ThreadingHTTPServer((settings.http.host, settings.http.port), Handler).serve_forever()

@@ -14,6 +14,7 @@ from tests.integration.brokers import kafka_broker
 
 CHEAP_ENCODER = ("tests.chaos.cheap_encoder",)
 GATEWAY = ("tests.chaos.gateway_process",)
+MODERATED = (*GATEWAY, "--moderator")
 PlayGoal = Callable[..., GoalResult]
 
 

@@ -17,6 +17,10 @@ from infra.chaos.goals import (
     g16_overload,
     g18_cold_restart,
     g19_damaged_snapshots,
+    g36_moderator_down,
+    g37_killed_moderation_worker,
+    g38_posts_and_reviews,
+    g39_recommender,
 )
 
 GOALS: tuple[Goal, ...] = (
@@ -34,6 +38,10 @@ GOALS: tuple[Goal, ...] = (
     g16_overload.GOAL,
     g18_cold_restart.GOAL,
     g19_damaged_snapshots.GOAL,
+    g36_moderator_down.GOAL,
+    g37_killed_moderation_worker.GOAL,
+    g38_posts_and_reviews.GOAL,
+    g39_recommender.GOAL,
 )
 
 

@@ -1,8 +1,6 @@
 """G11: the image encoder becomes slow: one replica of it, then all, then none moves at all."""
 
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +12,7 @@ from core.errors import ConfigurationError
 from infra.chaos.goal import Goal, Play
 from infra.chaos.ledger import Plan
 from infra.chaos.processes import MemorySampler
-from infra.chaos.replicas import replica_pids
+from infra.chaos.replicas import frozen, replica_pids
 from infra.chaos.result import Outcome
 from infra.chaos.slow_encoder import Slowness
 from infra.chaos.stage import READY_S, UPLOADS, Stage
@@ -120,7 +118,7 @@ def _faults(form: Form, slowness: Slowness, pids: Sequence[int]) -> Iterator[Fau
     if len(pids) > 1:
         yield Fault(f"one replica {takes}", form.one_slow_s, _slow(slowness, pids[:1], form.delay_s), False)
     yield Fault(f"every replica {takes}", form.all_slow_s, _slow(slowness, pids, form.delay_s), True)
-    yield Fault("every replica is stopped (SIGSTOP)", form.frozen_s, _frozen(pids), True)
+    yield Fault("every replica is stopped (SIGSTOP)", form.frozen_s, frozen(pids), True)
 
 
 @contextmanager
@@ -130,17 +128,6 @@ def _slow(slowness: Slowness, pids: Sequence[int], delay_s: float) -> Iterator[N
         yield
     finally:
         slowness.set((), 0.0)
-
-
-@contextmanager
-def _frozen(pids: Sequence[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def _searches(stage: Stage) -> Callable[[int], Call]:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.errors import Unavailable
 from core.settings import child_environment
 from infra.chaos.processes import Part, Timeline
-from infra.chaos.replicas import RandomKiller, replica_pids
+from infra.chaos.replicas import RandomKiller, frozen, keep_down, replica_pids, slowed
 from infra.supervisor.spec import ProcessSpec
 
 # A process with three children: two replicas of one deployment, one of another.
@@ -59,6 +60,32 @@ def test_deployments_are_struck_in_turns_and_a_lone_victim_is_counted(serving: P
     assert (killer.kills, killer.lone_kills) == (3, 2)
     with pytest.raises(Unavailable, match="image-encoder has no replica"):
         killer.kill()
+
+
+def test_a_deployment_is_kept_down_and_what_is_gone_is_not_counted_twice(serving: Part) -> None:
+    until(lambda: len(replica_pids(serving, "gateway")) == 2 and len(replica_pids(serving, "image-encoder")) == 1)
+    timeline = Timeline()
+    assert keep_down(serving, "gateway", 0.5, timeline) == 2
+    until(lambda: not replica_pids(serving, "gateway"))
+    assert len(replica_pids(serving, "image-encoder")) == 1
+    assert len(timeline.happenings) == 2
+    assert keep_down(serving, "gateway", 0.2, timeline) == 0
+
+
+def test_processes_are_stopped_while_the_block_runs_and_go_on_after_it(serving: Part) -> None:
+    until(lambda: len(replica_pids(serving, "image-encoder")) == 1)
+    [pid] = replica_pids(serving, "image-encoder")
+    process = psutil.Process(pid)
+    with frozen([pid, 2**22 + 1]):  # one that is not there does no harm
+        until(lambda: process.status() == psutil.STATUS_STOPPED)
+    until(lambda: process.status() != psutil.STATUS_STOPPED)
+    seen = set()
+    with slowed([pid], 0.5, period_s=0.1):
+        for _ in range(40):
+            seen.add(process.status() == psutil.STATUS_STOPPED)
+            time.sleep(0.01)
+    assert seen == {True, False}, "it was to be stopped and to run in turns"
+    until(lambda: process.status() != psutil.STATUS_STOPPED)
 
 
 def test_a_crash_takes_all_descendants_and_nothing_comes_back_by_itself(serving: Part) -> None:
