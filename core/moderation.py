@@ -99,10 +99,15 @@ Evidence = TextEvidence | MediaEvidence
 
 
 class ChallengerScores(Struct, kw_only=True, frozen=True, gc=False):
-    """What a second model says of the same post. It decides nothing; it is compared."""
+    """What a second model says of the same post. It decides nothing; it is compared.
+
+    `took_s` is how long it took for the post, `beside_s` how long the model took that decides; None: not measured.
+    """
 
     model_version: str
     scores: dict[HarmClass, float | None]
+    took_s: float | None = None
+    beside_s: float | None = None
 
 
 class PostScores(Struct, kw_only=True, frozen=True, tag_field="outcome", tag="scores", gc=False):

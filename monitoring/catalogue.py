@@ -355,8 +355,8 @@ RECOMMENDATION_UNATTRIBUTED = Counter(
 
 MODERATION_SECONDS = Histogram(
     "riverlight_moderation_stage_seconds",
-    "Time of each stage of moderating a batch of posts. stage: text, media, model, explain (in the moderator); facts, "
-    "score, decide, store (in the agent).",
+    "Time of each stage of moderating a batch of posts. stage: text, media, model, challenger, explain (in the "
+    "moderator); facts, score, decide, store (in the agent).",
     LATENCY_SECONDS,
     labels=("stage",),
     owner="serving",
@@ -400,6 +400,20 @@ MODERATION_RESCORED = Counter(
 )
 MODERATION_WAITING = Gauge(
     "riverlight_moderation_rescore_waiting", "Posts whose reactions make them worth scoring again.", owner="streams"
+)
+MODERATION_SHADOW = Counter(
+    "riverlight_moderation_shadow_posts",
+    "Posts that a challenger scored beside the champion, by what the policy in force would have made of its scores. "
+    "outcome: same; milder, stricter: another action.",
+    labels=("outcome",),
+    owner="streams",
+)
+MODERATION_CANDIDATES = Gauge(
+    "riverlight_moderation_candidates",
+    "Registered versions of the harm model that learned from labels, by what the gate made of them. outcome: promoted, "
+    "challenger, held.",
+    labels=("outcome",),
+    owner="serving",
 )
 MODERATION_POLICY = Counter(
     "riverlight_moderation_policy_loads",

@@ -7,6 +7,7 @@ file named by `RIVERLIGHT_CONFIG`), the defaults in the sections.
 
 from core.settings.callers import AuthSettings, HttpSettings, Rate, RateSettings
 from core.settings.learning import LearningSettings
+from core.settings.learning_moderation import LearningModerationSettings
 from core.settings.moderation import ModerationSettings
 from core.settings.processing import (
     EncoderSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "FeatureSettings",
     "HttpSettings",
     "IndexSettings",
+    "LearningModerationSettings",
     "LearningSettings",
     "MediaSettings",
     "ModerationSettings",

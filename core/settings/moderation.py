@@ -12,7 +12,11 @@ class ModerationSettings(Section):
 
     enabled: bool = Field(True, description="Score and decide posts. Off: posts are archived and nothing more.")
     model: str = Field("moderation@champion", description="Registry model with an alias or a version.")
-    challenger: str = Field("", description="A second model that scores the same posts; its scores decide nothing.")
+    challenger: str = Field(
+        "moderation@challenger",
+        description="A second model that scores the same posts, where there is one; its scores decide nothing. Empty: "
+        "none.",
+    )
     model_check_s: float = Field(5.0, gt=0, description="How often aliases are looked up again.")
     policy: Path | None = Field(None, description="The policy, a YAML file. Unset: the one that ships with the code.")
     policy_check_s: float = Field(0.3, gt=0, description="How often the policy and the known-harm lists are looked at.")

@@ -19,6 +19,7 @@ from pydantic_settings import (
 from core.errors import ConfigurationError
 from core.settings.callers import AuthSettings, HttpSettings, RateSettings
 from core.settings.learning import LearningSettings
+from core.settings.learning_moderation import LearningModerationSettings
 from core.settings.moderation import ModerationSettings
 from core.settings.processing import (
     EncoderSettings,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     recommendation: RecommendationSettings = RecommendationSettings()
     learning: LearningSettings = LearningSettings()
     moderation: ModerationSettings = ModerationSettings()
+    learning_moderation: LearningModerationSettings = LearningModerationSettings()
     serving: ServingSettings = ServingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()

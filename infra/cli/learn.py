@@ -9,6 +9,7 @@ import typer
 from rich.console import Group
 
 from core.settings import load_settings
+from infra.cli.learn_moderation import learn_moderation_command
 from infra.cli.learn_recommendation import learn_recommendation_command
 from infra.cli.moderation_learning import evaluate_moderation_command, train_moderation_command
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from infra.clicked_pairs import ClickedPairs
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model and register it.")
-learn_app = typer.Typer(no_args_is_help=True, help="Go on learning from the stream.")
+learn_app = typer.Typer(no_args_is_help=True, help="Go on learning from what people do.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measure a model beside its baseline.")
 
 train_app.command("recommendation")(train_recommendation_command)
 train_app.command("moderation")(train_moderation_command)
 evaluate_app.command("moderation")(evaluate_moderation_command)
 learn_app.command("recommendation")(learn_recommendation_command)
+learn_app.command("moderation")(learn_moderation_command)
 evaluate_app.command("recommendation")(evaluate_recommendation_command)
 
 

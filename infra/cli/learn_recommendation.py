@@ -2,14 +2,10 @@
 
 import json
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +16,7 @@ from core.errors import InvalidInput
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console, to_plain
 from infra.cli.running import BrokerOption, bootstrap_of
+from infra.cli.stopping import stopping
 
 if TYPE_CHECKING:
     from infra.recommendation_learning import Learner, Round
@@ -66,7 +63,7 @@ def learn_recommendation_command(
     from models.registry.packaged import open_registry
 
     console = progress_console()
-    with errors(), _stopping() as stop, progress_bar(console) as report:
+    with errors(), stopping() as stop, progress_bar(console) as report:
         settings = load_settings()
         changes = {"min_events": min_events, "margin": margin}
         learning = settings.learning.model_copy(
@@ -192,19 +189,3 @@ def round_text(made: "Round") -> Group:
         f"From click to weights: newest {minutes['newest_min']:.1f} min, median {minutes['median_min']:.1f} min.",
         "" if made.promoted else f"To serve it all the same: riverlight models promote {made.model} {made.version}",
     )
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether SIGTERM or SIGINT came: steps end before it is obeyed."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

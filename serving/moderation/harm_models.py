@@ -1,5 +1,6 @@
 """The harm models that score now: the one that decides, and a challenger that is only compared.
 
+What a challenger says is kept with each decision (`storage.moderation.Told`); `riverlight moderation shadow` compares.
 A thread looks at the registry; a version is loaded and checked before it takes over. One that cannot be loaded changes
 nothing: it is counted and logged, and tried again when the alias moves or a minute has passed.
 """
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 import structlog
 
 from core.clock import Clock
-from core.errors import ConfigurationError, IntegrityError, InvalidInput, RiverlightError
+from core.errors import ConfigurationError, IntegrityError, InvalidInput, NotFound, RiverlightError
 from core.settings import ModerationSettings
 from models.moderation.score import HarmModel
-from models.registry.store import ModelRegistry
-from monitoring.catalogue import MODEL_LOADS
+from models.registry.store import ALIASES, ModelRegistry
+from monitoring.catalogue import MODEL_LOADS, MODERATION_CANDIDATES
 from monitoring.recorder import Recorder
 
 SYSTEM, CHALLENGER = "moderation", "moderation_challenger"
 _TRY_AGAIN_S = 60.0
+_COUNT_S = 60.0
+_OUTCOMES = ("promoted", "challenger", "held")
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +78,7 @@ class HarmModels:
         self._check_s = settings.model_check_s
         self._champion = _Followed(settings.model, SYSTEM, text_encoder)
         self._challenger = _Followed(settings.challenger, CHALLENGER, text_encoder) if settings.challenger else None
-        self._looked_s = -math.inf
+        self._counted_s = -math.inf
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="moderation-models", daemon=True)
 
@@ -89,8 +92,9 @@ class HarmModels:
 
     @property
     def challenger(self) -> HarmModel | None:
-        """The model that is compared; None where there is none."""
-        return self._challenger.model if self._challenger is not None else None
+        """The model that is compared; None where there is none, or it has become the one that decides."""
+        model, champion = self._challenger.model if self._challenger is not None else None, self._champion.model
+        return None if model is None or (champion is not None and model.version == champion.version) else model
 
     def start(self) -> None:
         """Begin to follow the registry."""
@@ -110,6 +114,11 @@ class HarmModels:
                 continue
             try:
                 loaded = followed.look(self._registry, now_s)
+            except NotFound as error:
+                if followed is self._challenger and followed.reference.partition("@")[2] in ALIASES:
+                    followed.model = None  # nothing is compared now, which is no mistake
+                else:
+                    self._complain(followed, "missing", error)
             except InvalidInput as error:
                 self._complain(followed, "missing", error)
             except RiverlightError as error:
@@ -118,6 +127,20 @@ class HarmModels:
                 if loaded:
                     self._recorder.count(MODEL_LOADS, system=followed.system, outcome="loaded")
                     _log.info("harm_model_loaded", system=followed.system, version=loaded)
+        if now_s - self._counted_s >= _COUNT_S:
+            self._counted_s = now_s
+            self._count_candidates()
+
+    def _count_candidates(self) -> None:
+        """Count the versions that learned from labels by what the gate made of them: learning runs elsewhere."""
+        try:
+            versions = self._registry.list(self._champion.reference.partition("@")[0])
+        except RiverlightError as error:
+            _log.warning("candidates_not_counted", error=str(error))
+            return
+        outcomes = [one.manifest.metrics.get("gate", {}).get("outcome") for one in versions]
+        for outcome in _OUTCOMES:
+            self._recorder.set(MODERATION_CANDIDATES, outcomes.count(outcome), outcome=outcome)
 
     def _complain(self, followed: _Followed, outcome: str, error: Exception) -> None:
         self._recorder.count(MODEL_LOADS, system=followed.system, outcome=outcome)

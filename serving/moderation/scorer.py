@@ -6,10 +6,12 @@ mistaken, which thresholds have to bear.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
+import structlog
 
 from core.errors import RiverlightError, Unavailable
 from core.moderation import (
@@ -33,6 +35,8 @@ from serving.moderation.harm_models import HarmModels
 from serving.moderation.media import Look, MediaLooks
 from serving.moderation.reading import ReadPost, by_passage, read_post, with_media
 from serving.moderation.texts import TextVectors, Vector
+
+_log = structlog.get_logger(__name__)
 
 _EXPLAINED_FROM = 0.2  # a class less probable than this needs no evidence
 
@@ -62,7 +66,7 @@ class _Judged:
 
     seen: _Seen
     scored: _Scored
-    compared: dict[HarmClass, float | None] | None
+    compared: ChallengerScores | None
 
 
 class PostScorer:
@@ -88,7 +92,7 @@ class PostScorer:
         seen = [self._seen(one, vectors, looks, model) for one in read]
         results = await asyncio.gather(
             *(
-                self._answer(one, what, looks, model, challenger, deadline if explain else None)
+                self._answer(one, what, looks, model, deadline if explain else None)
                 for one, what in zip(read, self._judged(seen, model, challenger), strict=True)
             )
         )
@@ -155,14 +159,40 @@ class PostScorer:
     ) -> list[_Judged | RiverlightError]:
         """Have the models score all posts at once: a call for each costs a third of their time."""
         there = [one for one in seen if isinstance(one, _Seen)]
+        features = [one.features for one in there]
+        began_s = time.perf_counter()
         with self._recorder.time(MODERATION_SECONDS, stage="model"):
-            scored = _scored(model, [one.features for one in there])
-            compared = _scored(challenger, [one.features for one in there]) if challenger is not None else None
-        found = iter(
-            _Judged(one, own, compared[place].scores if compared is not None else None)
-            for place, (one, own) in enumerate(zip(there, scored, strict=True))
-        )
+            scored = _scored(model, features)
+        compared = self._compared(challenger, features, time.perf_counter() - began_s)
+        found = iter(_Judged(*one) for one in zip(there, scored, compared, strict=True))
         return [next(found) if isinstance(one, _Seen) else one for one in seen]
+
+    def _compared(
+        self, challenger: HarmModel | None, features: Sequence[list[PostFeatures]], beside_s: float
+    ) -> list[ChallengerScores | None]:
+        """Return what a challenger says of each post. One that fails is no reason to leave posts without scores.
+
+        `beside_s` is how long the model that decides took for all of them.
+        """
+        if challenger is None or not features:
+            return [None] * len(features)
+        began_s = time.perf_counter()
+        try:
+            with self._recorder.time(MODERATION_SECONDS, stage="challenger"):
+                said = _scored(challenger, features)
+        except RiverlightError as error:
+            _log.warning("challenger_failed", version=challenger.version, error=str(error))
+            return [None] * len(features)
+        took_s = (time.perf_counter() - began_s) / len(features)
+        return [
+            ChallengerScores(
+                model_version=challenger.version,
+                scores=one.scores,
+                took_s=round(took_s, 6),
+                beside_s=round(beside_s / len(features), 6),
+            )
+            for one in said
+        ]
 
     async def _answer(
         self,
@@ -170,14 +200,13 @@ class PostScorer:
         judged: _Judged | RiverlightError,
         looks: dict[str, Look],
         model: HarmModel,
-        challenger: HarmModel | None,
         explain_until: float | None,
     ) -> PostScores | ScoreFailure:
         """Return what is said of a post; with evidence where `explain_until` gives time for it."""
         try:
             if isinstance(judged, RiverlightError):
                 raise judged
-            result = self._result(one, judged, looks, model, challenger)
+            result = self._result(one, judged, looks, model)
             if explain_until is None:
                 return result
             return await self._explained(one, result, judged.scored, looks, model, explain_until)
@@ -189,9 +218,7 @@ class PostScorer:
                 transient=isinstance(error, Unavailable),
             )
 
-    def _result(
-        self, one: ReadPost, judged: _Judged, looks: dict[str, Look], model: HarmModel, challenger: HarmModel | None
-    ) -> PostScores:
+    def _result(self, one: ReadPost, judged: _Judged, looks: dict[str, Look], model: HarmModel) -> PostScores:
         return PostScores(
             post_id=one.post.post_id,
             scores=judged.scored.scores,
@@ -207,11 +234,7 @@ class PostScorer:
             model_version=model.version,
             text_version=self._texts.encoder.version,
             image_version=model.image_encoder,
-            challenger=(
-                ChallengerScores(model_version=challenger.version, scores=judged.compared)
-                if challenger is not None and judged.compared is not None
-                else None
-            ),
+            challenger=judged.compared,
         )
 
     # --- evidence ----------------------------------------------------------------------------------------------

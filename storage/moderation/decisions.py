@@ -21,6 +21,7 @@ from core.moderation import (
     Action,
     ActorKind,
     AuthorFacts,
+    ChallengerScores,
     Decision,
     Evidence,
     HarmClass,
@@ -54,6 +55,7 @@ class Told(Struct, frozen=True, array_like=True, gc=False):
     author: AuthorFacts | None = None
     reactions: ReactionFacts | None = None
     phashes: dict[str, list[str]] = {}  # media id -> perceptual hashes of the image or of the frames
+    challenger: ChallengerScores | None = None  # what a second model said of the post; it decided nothing
 
 
 NOT_TOLD = Told()

@@ -41,6 +41,7 @@ from storage.moderation import (
     StaleDecision,
     StoredPost,
 )
+from streams.moderation.shadow import compare_challenger, told_of
 
 _TRIES = 3  # when a post is decided by somebody else meanwhile
 _EXPLAIN_S = 1.5
@@ -191,6 +192,10 @@ class PostJudges:
         policy, now = self._policy(), self._clock.now()
         phashes = [scored.phashes if isinstance(scored, PostScores) else {} for scored in scores]
         hits = self._known.hits(phashes, policy.known_distance)
+        for known_of, scored, found in zip(facts, scores, hits, strict=True):
+            agreement = compare_challenger(policy, known_of, scored, found, now=now)
+            if agreement is not None:
+                self._recorder.count(metrics.MODERATION_SHADOW, outcome=agreement)
         return [
             judge(
                 policy,
@@ -257,6 +262,7 @@ class PostJudges:
             decisions=[result.decision for result in judgements if result.decision is not None],
             jobs=[job for one, result in zip(asked, judgements, strict=True) if (job := _job(one, result)) is not None],
             causes={one.event_id: Cause(one.event_time, one.traceparent) for one in asked},
+            told={one.decision.decision_id: told_of(one) for one in judgements if one.decision is not None},
         )
 
     def _count(self, decision: Decision) -> None:
@@ -279,7 +285,7 @@ def facts_of(
     same_content: bool,
 ) -> Facts:
     """Return what is known of a post in the words of models and policy."""
-    told = [_report(report, reporters.get(report.reporter_id), accounts.get(report.reporter_id)) for report in reports]
+    told = post_reports(reports, reporters, accounts)
     weight = weigh(told, policy.reports, now=now, half_life_hours=policy.review.report_half_life_hours).total
     return Facts(
         post=PostToScore(
@@ -306,6 +312,13 @@ def facts_of(
         in_force=in_force,
         same_content=same_content,
     )
+
+
+def post_reports(
+    reports: Sequence[Report], reporters: Mapping[str, Reporter], accounts: Mapping[str, Author]
+) -> list[PostReport]:
+    """Return reports with what is known of who made them, as the policy weighs them."""
+    return [_report(report, reporters.get(report.reporter_id), accounts.get(report.reporter_id)) for report in reports]
 
 
 def _report(report: Report, reporter: Reporter | None, account: Author | None) -> PostReport:

@@ -31,9 +31,10 @@ from recommendation_home import (
 from core.events import encode
 from core.settings import LearningSettings
 from core.topics import INTERACTIONS
-from infra.cli.learn_recommendation import Following, _stopping
+from infra.cli.learn_recommendation import Following
 from infra.cli.main import app
 from infra.cli.output import OutputFormat
+from infra.cli.stopping import stopping
 from infra.recommendation_learning import Learner
 from infra.recommendation_stream import read_platform
 from models.recommendation.learning.round import Stopped
@@ -214,7 +215,7 @@ def signalled() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signalled")
 def test_a_termination_is_obeyed_between_steps() -> None:
-    with _stopping() as stop:
+    with stopping() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
