@@ -422,6 +422,51 @@ MODERATION_POLICY = Counter(
     owner="streams",
 )
 
+MODERATION_PREVALENCE = Gauge(
+    "riverlight_moderation_prevalence_ratio",
+    "Share of the impressions of the last 7 days that showed something harmful, from impressions drawn by chance. NaN: "
+    "people have looked at too few of them. harm: any, or a class. bound: value; low, high (95 %).",
+    labels=("harm", "bound"),
+    owner="streams",
+)
+MODERATION_HARMFUL_IMPRESSIONS = Gauge(
+    "riverlight_moderation_harmful_impressions",
+    "Impressions of the posts that were taken down in the last 7 days, before they were. harm: any, or a class.",
+    labels=("harm",),
+    owner="streams",
+)
+MODERATION_VALID_APPEALS = Gauge(
+    "riverlight_moderation_valid_appeals_ratio",
+    "Share of the appeals decided in the last 7 days that were reversed. NaN: too few. bound: value; low, high (95 %).",
+    labels=("bound",),
+    owner="streams",
+)
+MODERATION_PROACTIVE = Gauge(
+    "riverlight_moderation_proactive_ratio",
+    "Share of the posts taken down in the last 7 days that nobody had reported before. NaN: too few. bound: value; "
+    "low, high (95 %).",
+    labels=("bound",),
+    owner="streams",
+)
+MODERATION_REPORTS = Gauge(
+    "riverlight_moderation_reports",
+    "Reports of the last 7 days. harm: the class that the reporter named, or none.",
+    labels=("harm",),
+    owner="streams",
+)
+MODERATION_ACTION_SECONDS = Gauge(
+    "riverlight_moderation_action_seconds",
+    "How long it took in the last 7 days. NaN: too little happened. what: enforced (from a post to its being taken "
+    "down), answered (from a post's first report to the next decision). quantile: p50, p95.",
+    labels=("what", "quantile"),
+    owner="streams",
+)
+MODERATION_SAMPLED = Gauge(
+    "riverlight_moderation_sampled_posts",
+    "Posts of impressions drawn by chance in the last 7 days. state: reviewed, waiting.",
+    labels=("state",),
+    owner="streams",
+)
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(

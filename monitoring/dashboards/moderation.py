@@ -54,6 +54,76 @@ MODERATION = Dashboard(
             ),
         ),
         Row(
+            "Does it work?",
+            (
+                Panel(
+                    "How much of what people see is harmful?",
+                    "Prevalence: the share of the impressions of seven days that showed something harmful, with its "
+                    "95 % interval, from impressions drawn by chance. No line: people have looked at too few.",
+                    "percentunit",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_PREVALENCE, by=("bound",), where='harm="any"'), "{{bound}}"),),
+                ),
+                Panel(
+                    "Which harm?",
+                    "Prevalence by class of harm.",
+                    "percentunit",
+                    _RUNBOOK,
+                    (
+                        (
+                            highest(m.MODERATION_PREVALENCE, by=("harm",), where='harm!="any",bound="value"'),
+                            "{{harm}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "How many saw what was taken down?",
+                    "Impressions that the posts taken down in seven days had before.",
+                    "short",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_HARMFUL_IMPRESSIONS, by=("harm",)), "{{harm}}"),),
+                ),
+                Panel(
+                    "Is it found before it is reported, and rightly?",
+                    "Of seven days: the share of what was taken down that nobody had reported before, and of appeals "
+                    "decided that were reversed.",
+                    "percentunit",
+                    _RUNBOOK,
+                    (
+                        (highest(m.MODERATION_PROACTIVE, where='bound="value"'), "found before a report"),
+                        (highest(m.MODERATION_VALID_APPEALS, where='bound="value"'), "appeals reversed"),
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            "How soon?",
+            (
+                Panel(
+                    "How long until something is done?",
+                    "Of seven days: from a post to its being taken down, and from a post's first report to the next "
+                    "decision about it (what waits counts as longer than it has waited).",
+                    "s",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_ACTION_SECONDS, by=("what", "quantile")), "{{what}} {{quantile}}"),),
+                ),
+                Panel(
+                    "What do people report?",
+                    "Reports of seven days by the class that was named.",
+                    "short",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_REPORTS, by=("harm",)), "{{harm}}"),),
+                ),
+                Panel(
+                    "Is the sample looked at?",
+                    "Posts of impressions drawn by chance. Prevalence is only as new as their review.",
+                    "short",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_SAMPLED, by=("state",)), "{{state}}"),),
+                ),
+            ),
+        ),
+        Row(
             "The moderator",
             (
                 Panel(

@@ -41,6 +41,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Allowed, Kind]] = {
     ("POST", "/v1/moderation/score"): (_ANY_ROLE, Kind.search),
     # The rules that everybody's posts are held to.
     ("GET", "/v1/moderation/policy"): (_ANY_ROLE, Kind.read),
+    # How much harm is seen, and how reports and appeals end.
+    ("GET", "/v1/moderation/measures"): (_REVIEWERS, Kind.read),
     # The statement of reasons is the author's: the application that posts for them asks for it, and reviewers.
     ("GET", "/v1/posts/{post_id}/decision"): (_FOR_AUTHORS, Kind.read),
     # With every score, and who decided.

@@ -212,6 +212,67 @@ class DossierOut(Model):
     policy: dict[str, Any] | None
 
 
+class EstimateOut(Model):
+    """A value with its 95 % interval; null where it is unknown."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ShareOut(Model):
+    """`hits` of `n`, with the 95 % interval of the share; null where there are too few to say."""
+
+    hits: int
+    n: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class SampleOut(Model):
+    """The impressions that were drawn by chance, and how many of their posts people have looked at."""
+
+    draws: int
+    draws_reviewed: int
+    posts: int
+    posts_reviewed: int
+    impressions: float = Field(description="What the drawn ones stand for.")
+
+
+class ReportsOut(Model):
+    reports: int
+    upheld: int
+    rejected: int
+
+
+class TimesOut(Model):
+    """How long things took, in seconds; what is waiting counts as longer than it has waited."""
+
+    n: int
+    waiting: int
+    p50_s: float | None
+    p95_s: float | None
+
+
+class MeasuresOut(Model):
+    """How well moderation works; null is unknown, never 0."""
+
+    since: datetime
+    until: datetime
+    prevalence: dict[str, EstimateOut] = Field(description="Share of impressions; `any`, and by class of harm.")
+    sample: SampleOut
+    enforced: int = Field(description="Posts taken down that still are.")
+    harmful_impressions: dict[str, int] = Field(description="That they had before; `any`, and by class of harm.")
+    valid_appeals: ShareOut = Field(description="Reversed, of the appeals that were decided.")
+    appeals_open: int
+    appeals_reversed_of_restricted: ShareOut = Field(description="Reversed, of all posts that a machine restricted.")
+    proactive: ShareOut = Field(description="Taken down before anybody reported them.")
+    reports: dict[str, ReportsOut] = Field(description="By the class that was named; `none` where none was.")
+    post_to_enforced: TimesOut
+    report_to_decision: TimesOut
+
+
 class PolicyOut(Model):
     """The policy in force."""
 

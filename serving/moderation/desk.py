@@ -6,7 +6,7 @@ Everything that changes something is one transaction of the store of record, whi
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from core.errors import ConfigurationError, Conflict, NotFound, RiverlightError,
 from core.moderation import Decision, HarmClass, Moderator, PostScores, PostToScore, ScoreFailure
 from core.settings import ModerationSettings
 from models.moderation.judging import Facts, judge
+from models.moderation.measures import Measures, measure
 from models.moderation.policy import Outcome, Policy, PolicyFile, appeal_priority, parse_policy
 from models.moderation.policy.notice import Notice, notice
 from storage.moderation import Appeal, ModerationStore, ReviewJob
@@ -26,6 +27,8 @@ from storage.moderation.review import Reviewed
 T = TypeVar("T")
 
 _PREVIEW = "preview"
+_MEASURES_KEPT_S = 60.0
+_MEASURES_KEPT = 20  # stretches of time
 _YOUNG_HOURS = 1e-3  # a rate over less time says nothing
 
 _log = structlog.get_logger(__name__)
@@ -55,6 +58,8 @@ class ModerationDesk:
         self.settings = settings
         self.clock = clock
         self._moderator = moderator
+        self._measures: dict[float, Measures] = {}  # by days
+        self._measuring = asyncio.Lock()
 
     async def keep_up(self) -> None:
         """Follow the policy file until cancelled."""
@@ -153,6 +158,20 @@ class ModerationDesk:
             impressions_per_hour=shown / age_hours,
             age_hours=age_hours,
         )
+
+    async def measures(self, days: float) -> Measures:
+        """Return how well moderation worked in the last days, as of a minute ago at most."""
+        async with self._measuring:  # who asks meanwhile waits for the same answer
+            now = self.clock.now()
+            kept = self._measures.get(days)
+            if kept is not None and (now - kept.until).total_seconds() < _MEASURES_KEPT_S:
+                return kept
+            since = now - timedelta(days=days)
+            found = await self.call(lambda: measure(self.store.counted(since)))
+            if len(self._measures) >= _MEASURES_KEPT:
+                self._measures.clear()
+            self._measures[days] = found
+            return found
 
     # --- reviewers ---------------------------------------------------------------------------------------------
 

@@ -108,7 +108,8 @@ class StrikeRow(Base):
     author_id: Mapped[str] = mapped_column(index=True)
     decision_id: Mapped[str]
     harm: Mapped[str | None]
-    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    impressions: Mapped[int | None] = mapped_column(BigInteger)  # that happened before `at`; see `exposure`
 
 
 def read(connection: Connection, author_ids: Sequence[str], now: datetime) -> dict[str, Author]:

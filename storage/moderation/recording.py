@@ -16,7 +16,7 @@ from core.errors import InvalidInput
 from core.moderation import Decision, Verdict, encode_moderation, verdict_of
 from core.ports import OutgoingRecord
 from core.topics import Topic
-from storage.moderation import authors, decisions, posts, reactions, reports, sweeps, waiting
+from storage.moderation import authors, decisions, exposure, posts, reactions, reports, sweeps, waiting
 from storage.moderation.audit import Entry
 from storage.moderation.authors import Strike, Tally
 from storage.moderation.decisions import NOT_TOLD, Parts, StaleDecision, Told
@@ -195,6 +195,7 @@ def _strike(work: Work, made: Sequence[Decision]) -> None:
         work.connection,
         [(one.author_id, Strike(one.post_id, one.decision_id, one.harm, one.decided_at)) for one in standing],
     )
+    exposure.note(work.connection, [one.post_id for one in standing])
 
 
 def _publish(work: Work, parts: Parts, was_restricted: bool) -> None:

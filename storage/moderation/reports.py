@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, cast
 
-from sqlalchemy import JSON, Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.moderation import HarmClass
@@ -19,7 +19,6 @@ ReportOutcome = Literal["upheld", "rejected"]
 class Report:
     """One person's report of a post. `harm` None: none of the classes was named.
 
-    `shared` holds what ties accounts together (hashes of an address prefix, a device), for weighing campaigns.
     `outcome` is the store's: whether the person who last decided about the post restricted it.
     """
 
@@ -29,7 +28,6 @@ class Report:
     reported_at: datetime
     event_id: str = ""
     note: str = ""
-    shared: tuple[str, ...] = ()
     outcome: ReportOutcome | None = None
 
 
@@ -50,10 +48,9 @@ class ReportRow(Base):
     post_id: Mapped[str] = mapped_column(primary_key=True)
     reporter_id: Mapped[str] = mapped_column(primary_key=True, index=True)
     harm: Mapped[str] = mapped_column(primary_key=True)  # empty: none was named
-    reported_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reported_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     event_id: Mapped[str]
     note: Mapped[str]
-    shared: Mapped[list[str]] = mapped_column(JSON)
     outcome: Mapped[str | None]
 
 
@@ -77,7 +74,6 @@ def add(connection: Connection, reports: Sequence[Report]) -> list[Report]:
                     "reported_at": one.reported_at,
                     "event_id": one.event_id,
                     "note": clean(one.note)[:NOTE_LENGTH],
-                    "shared": [clean(tie) for tie in one.shared],
                     "outcome": None,
                 }
                 for _, one in sorted(rows.items())
@@ -142,7 +138,7 @@ def is_known(connection: Connection, reporter_id: str) -> bool:
 def erase(connection: Connection, reporter_id: str, pseudonym: str) -> None:
     """Let a reporter's reports stand under a pseudonym, without their words."""
     statement = update(ReportRow).where(ReportRow.reporter_id == reporter_id)
-    connection.execute(statement.values(reporter_id=pseudonym, note="", shared=[]))
+    connection.execute(statement.values(reporter_id=pseudonym, note=""))
 
 
 def _report(row: Row) -> Report:
@@ -153,6 +149,5 @@ def _report(row: Row) -> Report:
         reported_at=row.reported_at,
         event_id=row.event_id,
         note=row.note,
-        shared=tuple(row.shared),
         outcome=cast(ReportOutcome | None, row.outcome),
     )

@@ -5,13 +5,14 @@ from datetime import datetime
 
 from core.moderation import Decision, Label
 from storage.catalogue import inbox
-from storage.moderation import authors, decisions, labels, posts, reactions, reports, scanning
+from storage.moderation import authors, decisions, draws, exposure, labels, posts, reactions, reports, scanning
 from storage.moderation.audit import Entry
 from storage.moderation.authors import Author, Counts, ProfileChange
 from storage.moderation.decisions import Told
 from storage.moderation.desk import ReviewDesk
 from storage.moderation.governance import Governance
 from storage.moderation.jobs import NewJob
+from storage.moderation.measuring import Measuring
 from storage.moderation.posts import StoredPost
 from storage.moderation.reactions import ReactionDelta, Reactions
 from storage.moderation.recording import Recorded, apply_decisions, apply_posts
@@ -21,7 +22,7 @@ from storage.moderation.waiting import follow_up
 from storage.moderation.work import NO_CAUSES, NOTHING_TOLD, Cause
 
 
-class ModerationStore(ReviewDesk, Governance):
+class ModerationStore(ReviewDesk, Governance, Measuring):
     """Moderation's part of the catalogue, over the same database. Synchronous and thread-safe.
 
     Every call is one transaction, which also holds its audit entries and its records for the outbox. Every call raises
@@ -171,6 +172,7 @@ class ModerationStore(ReviewDesk, Governance):
         deltas: Sequence[ReactionDelta],
         event_ids: Sequence[str] = (),
         followers: Mapping[str, tuple[str, int]] | None = None,
+        drawn: Mapping[str, float] | None = None,
     ) -> None:
         """Count reactions, each event exactly once: one that the consumer has applied before adds nothing.
 
@@ -181,16 +183,18 @@ class ModerationStore(ReviewDesk, Governance):
             deltas: what events add to posts; of one event, only the first counts.
             event_ids: of further events that add nothing.
             followers: by event id, an author and how many followers the event adds to them.
+            drawn: by event id, the share with which its impression was drawn to measure prevalence.
         """
-        followers = followers or {}
+        followers, drawn = followers or {}, drawn or {}
         own = {delta.event_id: delta for delta in reversed(deltas)}
         with self._writing() as connection:
             ids = sorted({*own, *followers, *event_ids})
             seen = inbox.seen(connection, consumer, ids)
             inbox.record(connection, consumer, [one for one in ids if one not in seen], self._clock.now())
-            reactions.add(
-                connection, [delta for event_id, delta in own.items() if event_id not in seen], self._clock.now()
-            )
+            fresh = [delta for event_id, delta in own.items() if event_id not in seen]
+            reactions.add(connection, fresh, self._clock.now())
+            exposure.add_late(connection, fresh)
+            draws.add(connection, [one for one in fresh if one.event_id in drawn], drawn, self._clock.now())
             followed: dict[str, int] = {}
             for event_id, (author_id, number) in followers.items():
                 if event_id not in seen:

@@ -24,13 +24,14 @@ from core.ports import StoredRecord
 from core.settings import ModerationSettings, StreamSettings
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
-from storage.moderation import ModerationStore, NewJob, ReactionDelta, StaleDecision, StoredPost
+from storage.moderation import ModerationStore, ReactionDelta, StoredPost
 from storage.moderation import Report as PostReport
 from streams.agent import record_agent
 from streams.decoding import valid_events
 from streams.dependencies import StreamDeps
 from streams.envelope import Backoff
 from streams.moderation.judges import Asked, PostJudges
+from streams.moderation.keeping_measures import MeasureKeeper
 from streams.moderation.rescoring import Rescoring, Waiting
 
 NAME = "post-reactions"
@@ -96,25 +97,19 @@ class PostReactions:
         counted = [event for event in counted if event.data.item_id in posts]
         if counted or follows:
             deltas = [_delta(event) for event in counted]
-            await asyncio.to_thread(self._store.add_reactions, NAME, deltas, followers=follows)
+            drawn = {event.id: self._sample for event in counted if self._draws(event)}
+            await asyncio.to_thread(self._store.add_reactions, NAME, deltas, followers=follows, drawn=drawn)
             for event in counted:
                 name = _COUNTED[type(event)]
                 self._rescoring.add(str(event.data.item_id), {name: 1}, event.id, event.time)
-        drawn = [event for event in counted if isinstance(event, Impression) and is_drawn(event.id, self._sample)]
-        for event in drawn:
-            await asyncio.to_thread(self._have_reviewed, event)
+            if drawn:
+                shown = {str(event.data.item_id): self._sample for event in counted if event.id in drawn}
+                await asyncio.to_thread(self._store.open_samples, shown)
         self._recorder.count(metrics.EVENTS, len(reports) + len(follows) + len(counted), agent=NAME, outcome="applied")
         self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
 
-    def _have_reviewed(self, event: InteractionEvent) -> None:
-        """Open a job to look at the post of an impression that was drawn. One that has no decision yet is left out."""
-        job = NewJob(
-            str(event.data.item_id), "sample", 0.0, "prevalence", sample_rate=self._sample, cause=f"sample:{event.id}"
-        )
-        try:
-            self._store.record(NAME, [], jobs=[job])
-        except StaleDecision:
-            _log.info("sampled_post_not_decided", event_id=event.id)
+    def _draws(self, event: InteractionEvent) -> bool:
+        return isinstance(event, Impression) and is_drawn(event.id, self._sample)
 
     async def _posts_among(self, ids: set[str]) -> set[str]:
         now = time.monotonic()
@@ -198,6 +193,7 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
     parts = deps.moderation
     rescorer = Rescorer(parts.store, parts.judges, rescoring, deps.recorder, deps.clock, deps.settings.moderation)
     deps.background.append(rescorer.run)
+    deps.background.append(MeasureKeeper(parts.store, deps.recorder, deps.clock).run)
     return record_agent(
         app,
         deps,

@@ -265,7 +265,7 @@ def test_reports_and_appeals_of_an_erased_person_stay_without_their_words(annas:
     made = annas.in_force(["annas"])["annas"]
     pseudonym = annas.erase_user(SECRET).pseudonym
     [report] = annas.reports_of(["other"])["other"]
-    assert (report.reporter_id, report.note, report.shared) == (pseudonym, "", ())
+    assert (report.reporter_id, report.note) == (pseudonym, "")
     [appeal] = annas.appeals_of(made.decision_id)
     assert (appeal.author_id, appeal.text, appeal.state) == (pseudonym, "", "moot")
     assert annas.reactions(["other"])["other"].comment_texts == ()

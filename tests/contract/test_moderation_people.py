@@ -141,7 +141,7 @@ def test_a_deleted_posts_comments_go_with_it(store: ModerationStore) -> None:
 
 def test_a_reader_reports_a_post_once_for_each_harm(store: ModerationStore) -> None:
     store.record("m", [], [a_post()])
-    hate = Report("post-1", "reader-1", "hate", NOW, "e1", "look at this", ("prefix-hash",))
+    hate = Report("post-1", "reader-1", "hate", NOW, "e1", "look at this")
     spam, nothing = Report("post-1", "reader-1", "spam", NOW), Report("post-1", "reader-1", None, NOW)
     assert store.add_reports([hate, hate]) == [hate]
     assert store.add_reports([hate, spam, nothing]) == [spam, nothing]

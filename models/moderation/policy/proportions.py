@@ -24,7 +24,12 @@ def proportion(hits: int, n: int, z: float = _Z_95) -> Proportion:
     """
     if n <= 0:
         return Proportion(hits=0, n=0, share=None, low=None, high=None)
-    p = hits / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Proportion(hits=hits, n=n, share=p, low=max(0.0, middle - half), high=min(1.0, middle + half))
+    low, high = wilson(hits / n, n, z)
+    return Proportion(hits=hits, n=n, share=hits / n, low=low, high=high)
+
+
+def wilson(share: float, n: float, z: float = _Z_95) -> tuple[float, float]:
+    """Return the Wilson score interval of a share of `n` (positive; an effective number need not be whole)."""
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -19,6 +19,7 @@ from serving.gateway.moderation_schemas import (
     AppealOut,
     DecisionOut,
     Judged,
+    MeasuresOut,
     NoticeOut,
     PolicyOut,
     PostToJudge,
@@ -94,6 +95,18 @@ async def policy(deps: Deps) -> PolicyOut:
         error=state.error,
         policy=state.policy.model_dump(mode="json"),
     )
+
+
+@router.get("/moderation/measures", summary="How well moderation works")
+async def measures(
+    deps: Deps,
+    days: Annotated[float, Query(ge=0.01, le=400, allow_inf_nan=False, description="Of the last days.")] = 7.0,
+) -> MeasuresOut:
+    """Return prevalence, harmful impressions, valid appeals, the proactive rate, reports by class and time to action.
+
+    Intervals are of 95 %; what is unknown is null. Counted at most once a minute.
+    """
+    return MeasuresOut.model_validate(msgspec.to_builtins(await desk_of(deps).measures(days)))
 
 
 @router.get("/posts/{post_id}/decision", summary="What was decided about a post, and why")

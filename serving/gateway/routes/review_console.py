@@ -24,6 +24,7 @@ Deps = Annotated[GatewayDeps, Depends(deps_of)]
 Caller = Annotated[Principal, Depends(caller_of)]
 
 _SHOWN = 100
+_MEASURED_DAYS = 7
 _QUEUE = "/console/review"
 _KINDS: Mapping[JobKind, str] = {
     "decision": "The machine is not sure, or demoted meanwhile.",
@@ -41,6 +42,7 @@ async def queue(deps: Deps, caller: Caller, harm: HarmClass | None = None, kind:
         return _missing(deps, caller, str(error))
     waiting, held = await desk.call(lambda: (desk.store.next_jobs(_SHOWN, harm, kind), desk.store.held_jobs()))
     counts, oldest = await desk.call(lambda: (desk.store.count_jobs(), desk.store.oldest_job()))
+    measures = await desk.measures(_MEASURED_DAYS)
     return page(
         "review.html",
         deps,
@@ -55,6 +57,8 @@ async def queue(deps: Deps, caller: Caller, harm: HarmClass | None = None, kind:
         kinds=_KINDS,
         harms=HARM_CLASSES,
         shown=_SHOWN,
+        measures=measures,
+        measured_days=_MEASURED_DAYS,
         now=desk.clock.now(),
         reviewer=caller.subject,
         wellness_after_jobs=desk.settings.wellness_after_jobs,

@@ -387,3 +387,39 @@ async def test_where_moderation_is_off_it_says_so(make_world, method, path):
     answer = await world.client.request(method, path, json=body)
     assert answer.status_code == 404
     assert "moderation.enabled is false" in answer.json()["detail"]
+
+
+# --- measures -----------------------------------------------------------------------------------------------------
+
+
+async def test_measures_are_told_and_what_is_unknown_is_null(world):
+    posts = DecidedPosts(world.deps)
+    for number in range(12):
+        posts.put(f"post-{number}", "enforce")
+    answer = await world.client.get("/v1/moderation/measures", params={"days": 30})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["enforced"], found["proactive"]["share"], found["post_to_enforced"]["p50_s"]) == (12, 1.0, 3600.0)
+    assert found["prevalence"]["any"] == {"value": None, "low": None, "high": None}
+    assert found["valid_appeals"]["share"] is None
+    posts.put("post-12", "enforce")
+    again = (await world.client.get("/v1/moderation/measures", params={"days": 30})).json()
+    assert again == found  # counted once a minute
+    assert (await world.client.get("/v1/moderation/measures", params={"days": 29})).json()["enforced"] == 13
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "1e9", "week"])
+async def test_measures_of_no_stretch_of_time_are_refused(world, days):
+    answer = await world.client.get("/v1/moderation/measures", params={"days": days})
+    assert answer.status_code == 400
+    assert "days" in answer.json()["detail"]
+
+
+async def test_the_review_console_shows_measures_and_says_what_is_unknown(world):
+    posts = DecidedPosts(world.deps)
+    for number in range(12):
+        posts.put(f"post-{number}", "enforce")
+    shown = (await world.client.get("/console/review")).text
+    assert "The last 7 days" in shown
+    assert "100% <small>(76%–100%)</small>" in shown
+    assert '<span class="soft">unknown</span>' in shown

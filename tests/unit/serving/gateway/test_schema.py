@@ -24,6 +24,7 @@ OPERATIONS = [
     ("/v1/recommender", "GET"),
     ("/v1/restrictions", "GET"),
     ("/v1/moderation/score", "POST"),
+    ("/v1/moderation/measures", "GET"),
     ("/v1/moderation/policy", "GET"),
     ("/v1/posts/{post_id}/decision", "GET"),
     ("/v1/posts/{post_id}/decisions", "GET"),
