@@ -288,7 +288,8 @@ def _shown(policy: "Policy") -> Group:
     rest = [
         *strikes,
         f"reports: review from {reports.review_at:g}{demoted}; a campaign counts at most {reports.coordinated_cap:g}, "
-        f"unproven accounts together {reports.unproven_cap:g}",
+        f"new accounts together {reports.unproven_cap:g}, accounts of unknown age "
+        f"{reports.review_at if reports.unknown_age_cap is None else reports.unknown_age_cap:g}",
         f"on failure: {policy.on_failure}",
     ]
     parts: list[RenderableType] = [Text(f"{policy.name}, version {policy.version}", style="bold"), classes]

@@ -20,11 +20,7 @@ from models.moderation.policy.schema import rank
 
 
 class PostReport(Struct, kw_only=True, frozen=True, gc=False):
-    """One person's report of a post.
-
-    `shared` holds what ties accounts together, as texts that are equal when it is the same: an address prefix, a device
-    id, a payment card, who invited them. Only what strangers hardly ever share belongs there: not a model of phone.
-    """
+    """One person's report of a post."""
 
     reporter_id: str
     at: datetime
@@ -32,7 +28,6 @@ class PostReport(Struct, kw_only=True, frozen=True, gc=False):
     account_age_days: float | None = None  # None is unknown
     upheld: int = 0  # earlier reports of this person that a reviewer agreed with
     dismissed: int = 0  # … and that a reviewer did not agree with
-    shared: tuple[str, ...] = ()
 
 
 class KnownHit(Struct, kw_only=True, frozen=True, gc=False):

@@ -141,11 +141,14 @@ class Reports(Part):
     demote_at: float | None = Field(None, gt=0, description="From this weight the post is demoted meanwhile.")
     new_account_days: float = Field(7.0, gt=0, description="An account counts fully from this age on.")
     new_account_weight: Factor = Field(0.2, description="What a report of a brand new account counts.")
-    unknown_age_weight: Factor = Field(0.5, description="What a report of an account of unknown age counts.")
+    unknown_age_weight: Factor = Field(0.25, description="What a report of an account of unknown age counts.")
+    unknown_age_cap: float | None = Field(
+        None, gt=0, description="The most that all accounts of unknown age count. None: `review_at`, and no more."
+    )
     prior: float = Field(2.0, gt=0, description="How many upheld and dismissed reports everybody begins with.")
-    burst_minutes: float = Field(10.0, ge=0, description="Unproven accounts this close together are one campaign.")
+    burst_minutes: float = Field(10.0, ge=0, description="New accounts this close together are one campaign.")
     coordinated_cap: float = Field(1.0, gt=0, description="The most that one campaign counts.")
-    unproven_cap: float = Field(1.5, gt=0, description="The most that all unproven accounts together count.")
+    unproven_cap: float = Field(1.5, gt=0, description="The most that all new accounts together count.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

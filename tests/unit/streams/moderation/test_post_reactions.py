@@ -136,6 +136,18 @@ async def test_independent_reports_bring_a_post_before_people(world: World) -> N
     assert world.recorder.value(metrics.MODERATION_RESCORED, outcome="changed") == 1
 
 
+async def test_enough_reporters_of_whom_nothing_is_known_bring_a_post_before_people(world: World) -> None:
+    await moderated(world, ("p", "a cat"))
+    reactions, rescorer, _ = parts(world)
+    for number in range(7):
+        await reactions.process([record(world.did("Report", "p", user_id=f"u{number}", value="hate"))], lambda: True)
+    await rescorer.judge_some(5)
+    assert world.action("p") == "allow"
+    await reactions.process([record(world.did("Report", "p", user_id="u7", value="hate"))], lambda: True)
+    await rescorer.judge_some(5)
+    assert (world.action("p"), [job.post_id for job in world.store.next_jobs()]) == ("review", ["p"])
+
+
 async def test_reactions_that_change_nothing_make_no_decision(world: World) -> None:
     await moderated(world, ("p", "a cat"))
     before = world.store.in_force(["p"])["p"].decision_id

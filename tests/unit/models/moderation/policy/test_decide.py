@@ -302,7 +302,7 @@ def test_enough_reports_ask_for_a_person_and_never_for_more():
 
 
 def test_a_campaign_is_named_in_the_reason():
-    together = [report(f"r{i}", i * 30, shared=("ip:1",)) for i in range(3)]
+    together = [report(f"r{i}", i, account_age_days=1.0) for i in range(3)]
     found = decide(policy(), case(reports=[*together, report("x", 600), report("y", 700)]))
     assert found.reasons[0].detail == "5 reporters, of whom some act together (1 groups)"
 
