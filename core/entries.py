@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from core.errors import InvalidEvent, InvalidVector
 
 VERSION_HEADER = "riverlight-version"
+#: On a record that says again what was true before: it tells nothing of how fast anything is.
+AGAIN_HEADER = "riverlight-again"
 _ENCODER = msgspec.json.Encoder()
 
 

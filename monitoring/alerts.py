@@ -34,7 +34,7 @@ BROKEN_FEW = 10
 _DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 _RECOMMENDER = 'system="recommendation"'
-ENFORCED = 'system="moderation",effect="gone"'
+ENFORCED = 'effect="gone"'
 _NOT_SCORED = 'outcome="failed"'
 _REFUSED = 'outcome=~"refused|failed"'
 _BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
@@ -263,10 +263,10 @@ ALERTS: tuple[Alert, ...] = (
     # Enforced ---------------------------------------------------------------------------------------------------
     Alert(
         "EnforcedLate",
-        f"{quantile(0.99, m.FRESHNESS, where=ENFORCED, window='10m')} > {ENFORCED_WITHIN_S:g}",
+        f"{quantile(0.99, m.VERDICT_SECONDS, where=ENFORCED, window='10m')} > {ENFORCED_WITHIN_S:g}",
         "5m",
         "ticket",
-        "posts that are taken down stay in searches and recommendations for more than a second",
+        "posts that are taken down stay in searches and recommendations for more than a second after the decision",
         "moderation.md",
     ),
     Alert(

@@ -56,6 +56,13 @@ FRESHNESS = Histogram(
     labels=("system", "effect"),
     owner="serving",
 )
+VERDICT_SECONDS = Histogram(
+    "riverlight_moderation_verdict_seconds",
+    "From a decision to its verdict being applied where answers are made. effect: gone, demoted, searchable.",
+    FRESHNESS_SECONDS,
+    labels=("effect",),
+    owner="serving",
+)
 CANARY_FRESHNESS = Histogram(
     "riverlight_canary_freshness_seconds",
     "From sending a canary event to seeing its effect in an answer, through the public API. effect: searchable, gone.",

@@ -97,8 +97,8 @@ PROMISES: tuple[Promise, ...] = (
     Promise(
         "enforced",
         "Enforced: what is judged harmful is in no answer a second later",
-        f"99 % of what is taken down within {ENFORCED_WITHIN_S:g} s of its cause: the post, a report, a person's word",
-        "verdicts, from their cause to being applied where answers are made",
+        f"99 % of what is taken down within {ENFORCED_WITHIN_S:g} s of the decision, a machine's or a person's",
+        "verdicts, from their decision to being applied where answers are made",
         ("EnforcedLate",),
     ),
     Promise(

@@ -53,7 +53,9 @@ RECORDINGS = (
         quantile(0.99, m.MODERATION_DECISION_SECONDS, window="10m"),
         "moderated",
     ),
-    Recording("riverlight:enforced_seconds:p99", quantile(0.99, m.FRESHNESS, where=ENFORCED, window="10m"), "enforced"),
+    Recording(
+        "riverlight:enforced_seconds:p99", quantile(0.99, m.VERDICT_SECONDS, where=ENFORCED, window="10m"), "enforced"
+    ),
     Recording("riverlight:model_age_seconds", f"time() - {highest(m.MODEL_CREATED, by=('version',))}", "current"),
     Recording(
         "riverlight:feature_seconds:p99",

@@ -233,7 +233,7 @@ _ROWS: dict[str, tuple[Panel, ...]] = {
     "enforced": (
         Panel(
             "How long does what is taken down stay visible?",
-            "99 of 100 enforced posts were out of searches and recommendations this soon after their cause.",
+            "99 of 100 enforced posts were out of searches and recommendations this soon after the decision.",
             "s",
             "moderation.md",
             (("riverlight:enforced_seconds:p99", "enforced"),),
@@ -241,10 +241,16 @@ _ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "And what is demoted, or given back?",
-            "From the cause of a verdict to its being applied, 99 of 100.",
+            "99 of 100 verdicts: from the decision to its being applied; and from its cause, the post or a report.",
             "s",
             "moderation.md",
-            ((quantile(0.99, m.FRESHNESS, by=("effect",), where='system="moderation"', window="10m"), "{{effect}}"),),
+            (
+                (quantile(0.99, m.VERDICT_SECONDS, by=("effect",), window="10m"), "{{effect}}"),
+                (
+                    quantile(0.99, m.FRESHNESS, by=("effect",), where='system="moderation"', window="10m"),
+                    "{{effect}}, from its cause",
+                ),
+            ),
             Limit(ENFORCED_WITHIN_S),
         ),
         Panel(

@@ -5,11 +5,11 @@ from datetime import datetime
 import structlog
 
 from core.clock import Clock
-from core.entries import VERSION_HEADER, Version
+from core.entries import AGAIN_HEADER, VERSION_HEADER, Version
 from core.errors import InvalidEvent
-from core.moderation import decode_verdict
+from core.moderation import Verdict, decode_verdict
 from core.ports import StoredRecord
-from monitoring.catalogue import FRESHNESS, INDEX_ENTRIES, INDEX_ITEMS
+from monitoring.catalogue import FRESHNESS, INDEX_ENTRIES, INDEX_ITEMS, VERDICT_SECONDS
 from monitoring.recorder import Recorder
 from serving.following.place import Place
 from serving.restrictions.served import Restrictions
@@ -45,7 +45,7 @@ class RestrictionsView:
 
     def apply(self, state: RestrictionState, topic: str, record: StoredRecord) -> bool:
         try:
-            applied, effect, since = self._applied(state, record)
+            applied, effect, verdict = self._applied(state, record)
         except InvalidEvent as error:
             # What is in force stays so: who writes what cannot be read does not lift a restriction.
             _log.warning(
@@ -54,10 +54,12 @@ class RestrictionsView:
             self._count("invalid")
             return False
         self._count("applied" if applied else "stale")
-        lived = record.timestamp_ms >= self._started_ms  # older ones tell how long we were down, not how fast we are
-        if applied and lived and since is not None:
-            age_s = max(0.0, (self._clock.now() - since).total_seconds())
-            self._recorder.observe(FRESHNESS, age_s, system=_SYSTEM, effect=effect)
+        # Older ones tell how long we were down, not how fast we are; those told again, nothing.
+        lived = record.timestamp_ms >= self._started_ms and AGAIN_HEADER not in record.headers
+        if applied and lived and verdict is not None:
+            now, since = self._clock.now(), verdict.event_time or verdict.decided_at
+            self._recorder.observe(FRESHNESS, _age_s(since, now), system=_SYSTEM, effect=effect)
+            self._recorder.observe(VERDICT_SECONDS, _age_s(verdict.decided_at, now), effect=effect)
         return applied
 
     def serve(self, state: RestrictionState, place: Place) -> None:
@@ -74,16 +76,20 @@ class RestrictionsView:
     def capture(self, state: RestrictionState, place: Place) -> None:
         """Nothing is saved."""
 
-    def _applied(self, state: RestrictionState, record: StoredRecord) -> tuple[bool, str, datetime | None]:
-        """Apply one record; tell whether it counted, the effect it has for users, and when its cause happened."""
+    def _applied(self, state: RestrictionState, record: StoredRecord) -> tuple[bool, str, Verdict | None]:
+        """Apply one record; tell whether it counted, the effect it has for users, and what it was."""
         if record.value is None:
             version = Version.from_header(record.headers.get(VERSION_HEADER, b""))
             return state.remove(record.key, version), _EFFECTS["clear"], None
         verdict = decode_verdict(record.value)
         if verdict.post_id != record.key:
             raise InvalidEvent(f"the verdict about post {verdict.post_id!r} has the key {record.key!r}")
-        return state.apply(verdict), _EFFECTS[verdict.state], verdict.event_time or verdict.decided_at
+        return state.apply(verdict), _EFFECTS[verdict.state], verdict
 
     def _count(self, outcome: str) -> None:
         self.counts[outcome] += 1
         self._recorder.count(INDEX_ENTRIES, index=self.metric, outcome=outcome)
+
+
+def _age_s(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds())

@@ -92,6 +92,9 @@ def _decision(
 ) -> Decision:
     """Return a person's decision; what the machine said of the post goes on with it."""
     said = [reason for reason in before.reasons if reason.rule != "reviewer"]
+    if job.kind == "reopened" and job.reason not in {reason.rule for reason in said}:
+        # What the machine found since is known to the person from here on: it asks for no third look.
+        said.append(Reason(rule=job.reason, action="review", harm=job.harm, detail="found since a person decided"))
     return msgspec.structs.replace(
         before,
         decision_id=derived_id(job.job_id, "review"),

@@ -9,6 +9,7 @@ import pytest
 from core import topics
 from core.errors import Conflict, Forbidden, InvalidInput, NotFound
 from core.moderation import HARM_CLASSES, decode_label, decode_verdict
+from models.moderation.policy.case import in_force_of
 from storage.catalogue import Catalogue
 from storage.moderation import Appeal, ModerationStore, Report, Reviewed, ReviewJob
 from tests.moderation_records import NOW, SetClock, a_decision, a_job, a_post, deleted
@@ -437,3 +438,18 @@ def test_the_appeal_of_a_deleted_post_is_moot_and_cannot_be_repeated(store: Mode
     assert closed is not None and closed.state == "moot"
     with pytest.raises(Conflict):
         appealed(store, made.decision_id)
+
+
+# --- looking again ---------------------------------------------------------------------------------------------------
+
+
+def test_what_reopened_a_job_is_known_to_the_person_who_decides_it(store: ModerationStore) -> None:
+    reviewed = an_enforced_post(store)
+    assert in_force_of(reviewed.decision).seen_lists == ()
+    again = a_job("post-0", 1.0, kind="reopened", reason="known-harm.terror", harm="violence", cause="report-7")
+    store.record("m", [], [], [], [again])
+    job = taken(store, "reviewer-2", kind="reopened")
+    decision = store.decide(job.job_id, "reviewer-2", "allow", None, "a news report").decision
+    found = next(reason for reason in decision.reasons if reason.rule == "known-harm.terror")
+    assert (found.action, found.harm) == ("review", "violence")
+    assert in_force_of(decision).seen_lists == ("terror",)  # so the same hit does not ask for a third look

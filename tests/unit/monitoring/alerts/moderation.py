@@ -2,7 +2,8 @@
 
 from tests.unit.monitoring.alerts.case import Case
 
-_GONE = 'riverlight_freshness_seconds_bucket{system="moderation",effect="%s",le="%s"}'
+_GONE = 'riverlight_moderation_verdict_seconds_bucket{effect="%s",le="%s"}'
+_CAUSE_TO_GONE = 'riverlight_freshness_seconds_bucket{system="moderation",effect="gone",le="%s"}'
 _DECIDED = 'riverlight_moderation_decision_seconds_bucket{action="allow",le="%s"}'
 _SCORED = 'riverlight_moderation_scored_posts_total{outcome="%s"}'
 _UNANSWERED = "riverlight_moderation_unanswered_posts_total"
@@ -57,6 +58,13 @@ CASES: list[Case] = [
         "EnforcedLate",
         "all are gone within a second",
         {_GONE % ("gone", "0.8"): "0+18x40", _GONE % ("gone", "1.0"): "0+20x40", _GONE % ("gone", "+Inf"): "0+20x40"},
+        "30m",
+    ),
+    Case(
+        "EnforcedLate",
+        "it is the decision that is slow",
+        {_GONE % ("gone", "0.8"): "0+20x40", _GONE % ("gone", "1.0"): "0+20x40", _GONE % ("gone", "+Inf"): "0+20x40"}
+        | {_CAUSE_TO_GONE % "1.0": "0x40", _CAUSE_TO_GONE % "5.0": "0+20x40", _CAUSE_TO_GONE % "+Inf": "0+20x40"},
         "30m",
     ),
     Case(

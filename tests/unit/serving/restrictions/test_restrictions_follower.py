@@ -132,6 +132,9 @@ def test_freshness_is_from_the_cause_to_the_effect_of_what_happens_now(log, repl
         line for line in text.splitlines() if line.startswith("riverlight_freshness_seconds_sum") and "gone" in line
     ]
     assert float(summed.split()[-1]) >= 100  # the cause's time, not the decision's
+    since_decided = [line for line in text.splitlines() if line.startswith("riverlight_moderation_verdict_seconds_sum")]
+    assert len(since_decided) == 3
+    assert all(float(line.split()[-1]) < 100 for line in since_decided)  # a slow decision is not a slow verdict
 
 
 def test_restricted_items_are_counted_by_state():
