@@ -31,6 +31,10 @@ DECIDED_WITHIN_S = 1.0
 NOT_SCORED_AT_MOST = 0.05
 BROKEN_AT_MOST = 0.2
 BROKEN_FEW = 10
+#: As `models.drift.compare` has them.
+PSI_AT_MOST = 0.25
+KS_AT_MOST = 0.2
+SHIFT_AT_MOST = 0.4
 _DEGRADED, _BLENDED = 'degraded="yes"', 'scored_by="blend"'
 _LEFT_OUT = 'outcome=~"late|failed|busy"'
 _RECOMMENDER = 'system="recommendation"'
@@ -41,6 +45,8 @@ _BROKEN = highest(m.EXPLORATION_PROMISES, where='state="broken"')
 _KEPT = highest(m.EXPLORATION_PROMISES, where='state="kept"')
 _APPLIED = 'outcome="applied"'
 _DEAD_LETTER = 'outcome="dead_letter"'
+_FEATURE = ("system", "feature")
+_INPUT, _EMBEDDING, _SCORE = (f'kind="{kind}"' for kind in ("input", "embedding", "score"))
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,33 @@ ALERTS: tuple[Alert, ...] = (
         "ticket",
         "the moderation policy's file is not valid; the one before it decides",
         "moderation.md",
+    ),
+    # Familiar ---------------------------------------------------------------------------------------------------
+    Alert(
+        "InputDrift",
+        f"{highest(m.DRIFT_PSI, by=_FEATURE, where=_INPUT)} > {PSI_AT_MOST}",
+        "15m",
+        "ticket",
+        "{{ $labels.system }}: {{ $labels.feature }} is distributed otherwise than what the model learned from",
+        "drift.md",
+    ),
+    Alert(
+        "EmbeddingDrift",
+        f"{highest(m.DRIFT_PSI, by=_FEATURE, where=_EMBEDDING)} > {PSI_AT_MOST}"
+        f" or {highest(m.DRIFT_SHIFT, by=_FEATURE)} > {SHIFT_AT_MOST}",
+        "15m",
+        "ticket",
+        "{{ $labels.system }}: vectors of {{ $labels.feature }} lie elsewhere than those the model learned from",
+        "drift.md",
+    ),
+    Alert(
+        "ScoreDrift",
+        f"{highest(m.DRIFT_PSI, by=_FEATURE, where=_SCORE)} > {PSI_AT_MOST}"
+        f" or {highest(m.DRIFT_KS, by=_FEATURE, where=_SCORE)} > {KS_AT_MOST}",
+        "15m",
+        "ticket",
+        "{{ $labels.system }}: scores of {{ $labels.feature }} are distributed otherwise than when it was trained",
+        "drift.md",
     ),
     # Within its means -------------------------------------------------------------------------------------------
     Alert(

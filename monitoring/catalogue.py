@@ -474,6 +474,50 @@ MODERATION_SAMPLED = Gauge(
     labels=("state",),
     owner="streams",
 )
+# Drift -------------------------------------------------------------------------------------------------------------
+
+DRIFT_PSI = Gauge(
+    "riverlight_drift_psi_ratio",
+    "Population stability index of the last hour against the reference, less what is expected by chance. NaN: too few "
+    "rows. 0.1 is worth a look, 0.25 another distribution. kind: input, embedding (the highest of distance and "
+    "directions), score.",
+    labels=("system", "kind", "feature"),
+    owner="serving",
+)
+DRIFT_KS = Gauge(
+    "riverlight_drift_ks_ratio",
+    "Kolmogorov-Smirnov distance of the known values, less what is expected by chance; of numbers and scores.",
+    labels=("system", "kind", "feature"),
+    owner="serving",
+)
+DRIFT_SHIFT = Gauge(
+    "riverlight_drift_mean_shift_deviations",
+    "How far the mean of vectors moved, in standard deviations of the reference's vectors, less what is chance.",
+    labels=("system", "kind", "feature"),
+    owner="serving",
+)
+DRIFT_MISSING = Gauge(
+    "riverlight_drift_missing_ratio",
+    "Share of the rows of the last hour in which a feature is not known.",
+    labels=("system", "kind", "feature"),
+    owner="serving",
+)
+DRIFT_FEATURES = Gauge(
+    "riverlight_drift_features",
+    "Watched features by verdict: same, watch, drift, too-few.",
+    labels=("system", "verdict"),
+    owner="serving",
+)
+DRIFT_ROWS = Gauge(
+    "riverlight_drift_window_rows", "Rows of the last hour that are compared.", labels=("system",), owner="serving"
+)
+DRIFT_FIRST_ROWS = Gauge(
+    "riverlight_drift_first_rows",
+    "Rows kept so far to become the reference of what training gave none for. NaN: there is one.",
+    labels=("system",),
+    owner="serving",
+)
+
 # The process -------------------------------------------------------------------------------------------------------
 
 BUILD_INFO = Gauge(

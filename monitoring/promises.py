@@ -105,9 +105,9 @@ PROMISES: tuple[Promise, ...] = (
         "current",
         "Current: models and features are of today",
         f"a model younger than {MODEL_OLD_AFTER_S // 86_400} days, the same one in index and encoder; "
-        "what is promoted is served; features reach the online store",
-        "the model's age, entries of another model, versions refused, features waiting",
-        ("ModelOld", "ModelMismatch", "ModelRefused", "FeaturesStale"),
+        "what is promoted is served; features reach the online store; what models are asked is what they learned from",
+        "the model's age, entries of another model, versions refused, features waiting, drift",
+        ("ModelOld", "ModelMismatch", "ModelRefused", "FeaturesStale", "InputDrift", "EmbeddingDrift", "ScoreDrift"),
     ),
     Promise(
         "means",

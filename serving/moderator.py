@@ -39,20 +39,26 @@ OpenScorer = Callable[[Settings, EmbeddingService, Recorder], "PostScorer"]
 
 def open_scorer(settings: Settings, embedding: EmbeddingService, recorder: Recorder) -> "PostScorer":
     """Open the text encoder and the models that the settings name."""
+    from models.drift.monitor import Limits
     from models.moderation.wording import profane_words_of
     from models.registry.packaged import open_registry
     from models.text.load import load_text_encoder
+    from serving.moderation.drift import PostDrift, references_in
     from serving.moderation.harm_models import HarmModels
     from serving.moderation.media import MediaLooks
     from serving.moderation.scorer import PostScorer
     from serving.moderation.texts import TextVectors
 
-    home = settings.home.resolve()
+    home, clock, watched = settings.home.resolve(), SystemClock(), settings.monitoring
     encoder = load_text_encoder(settings.text_encoder, home)
-    models = HarmModels(open_registry(home), settings.moderation, recorder, SystemClock(), text_encoder=encoder.version)
+    registry = open_registry(home)
+    models = HarmModels(registry, settings.moderation, recorder, clock, text_encoder=encoder.version)
     models.look()
     models.start()
-    return PostScorer(models, TextVectors(encoder, recorder), MediaLooks(embedding), profane_words_of(home), recorder)
+    limits = Limits(window_s=watched.drift_window_s, first=watched.drift_first_rows)
+    drift = PostDrift(references_in(registry), recorder, clock, limits, keep=home / "drift")
+    texts, media = TextVectors(encoder, recorder), MediaLooks(embedding)
+    return PostScorer(models, texts, media, profane_words_of(home), recorder, drift)
 
 
 class ModeratorService(Moderator):
@@ -75,6 +81,7 @@ class ModeratorService(Moderator):
             ("POST", "score"): (SERVICES, self._post_score),
             ("GET", "healthz"): (EVERYBODY, self._get_health),
             ("GET", "metrics"): (WATCHERS, self._get_metrics),
+            ("GET", "drift"): (WATCHERS, self._get_drift),
         }
 
     async def score(
@@ -145,6 +152,9 @@ class ModeratorService(Moderator):
     async def _get_metrics(self, request: Request) -> Response:
         body, content_type = self._recorder.render(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
+
+    async def _get_drift(self, request: Request) -> Response:
+        return Response(msgspec.json.encode(self._scorer.drift()), media_type="application/json")
 
 
 def _embedding(encoder_app: str | None, tracer: Tracer) -> EmbeddingService:

@@ -52,6 +52,12 @@ class MonitoringSettings(Section):
     prometheus_port: int = Field(9090, ge=0, le=65535, description="Port of that Prometheus.")
     worker_metrics_port: int = Field(9101, ge=0, le=65535, description="First port of the workers' `/metrics`.")
     scrape_interval_s: float = Field(5.0, gt=0, description="How often Prometheus asks.")
+    drift_window_s: float = Field(3600.0, gt=0, description="The span that is compared with the reference for drift.")
+    drift_first_rows: int = Field(
+        2000,
+        ge=100,
+        description="So many first live rows become the reference for drift of what training gave none for.",
+    )
     canary: bool = Field(True, description="Send a known image through the whole path, for ever.")
     canary_interval_s: float = Field(10.0, gt=0, description="Time between canary uploads.")
     canary_timeout_s: float = Field(10.0, gt=0, description="A canary that takes longer has failed.")

@@ -13,6 +13,7 @@ from infra.cli import (
     dead_letters,
     demo,
     docs,
+    drift,
     features,
     index,
     learn,
@@ -64,6 +65,7 @@ app.add_typer(learn.learn_app, name="learn")
 app.add_typer(learn.evaluate_app, name="evaluate")
 app.add_typer(models.app, name="models")
 app.add_typer(moderation.app, name="moderation")
+app.add_typer(drift.app, name="drift")
 app.add_typer(features.app, name="features")
 app.add_typer(index.app, name="index")
 app.add_typer(dead_letters.app, name="dlq")

@@ -35,7 +35,7 @@ def population_stability(reference: Floats, now: Floats) -> float:
     before, live = reference[there], now[there]
     if not before.sum() or not live.sum():
         return math.nan
-    groups, noise = len(before), 1.0 / before.sum() + 1.0 / live.sum()
+    groups, noise = len(before), float(1.0 / before.sum() + 1.0 / live.sum())
     p = (live + _HALF) / (live.sum() + _HALF * groups)
     q = (before + _HALF) / (before.sum() + _HALF * groups)
     return max(0.0, float(((p - q) * np.log(p / q)).sum()) - (groups - 1) * noise)

@@ -24,12 +24,14 @@ from core.moderation import (
     ScoreFailure,
 )
 from core.ports import EncodedImage
+from models.moderation.drift import WatchedPost
 from models.moderation.features import PostFeatures
 from models.moderation.score import HarmModel, HarmScores
 from models.moderation.wording import ProfaneWords
 from models.text.normalise import normalise
 from monitoring.catalogue import MODERATION_SCORED, MODERATION_SECONDS
 from monitoring.recorder import Recorder
+from serving.moderation.drift import DriftStatus, PostDrift
 from serving.moderation.evidence import nudity_regions, segments, text_evidence
 from serving.moderation.harm_models import HarmModels
 from serving.moderation.media import Look, MediaLooks
@@ -73,13 +75,20 @@ class PostScorer:
     """Implements the scoring of `core.moderation.Moderator`. For one event loop."""
 
     def __init__(
-        self, models: HarmModels, texts: TextVectors, media: MediaLooks, profane: ProfaneWords, recorder: Recorder
+        self,
+        models: HarmModels,
+        texts: TextVectors,
+        media: MediaLooks,
+        profane: ProfaneWords,
+        recorder: Recorder,
+        drift: PostDrift | None = None,
     ) -> None:
         self._models = models
         self._texts = texts
         self._media = media
         self._profane = profane
         self._recorder = recorder
+        self._drift = drift
 
     async def score(
         self, posts: Sequence[PostToScore], *, explain: bool = False, timeout_s: float = 5.0
@@ -111,6 +120,10 @@ class PostScorer:
             "image_version": self._models.champion.image_encoder,
             "challenger_version": challenger.version if challenger is not None else "",
         }
+
+    def drift(self) -> DriftStatus:
+        """Return how far what is asked and answered is from what the model learned from."""
+        return self._drift.status() if self._drift is not None else DriftStatus(None, "drift is not watched here")
 
     def check_health(self) -> None:
         """Raise Unavailable when encoding hangs."""
@@ -164,6 +177,8 @@ class PostScorer:
         with self._recorder.time(MODERATION_SECONDS, stage="model"):
             scored = _scored(model, features)
         compared = self._compared(challenger, features, time.perf_counter() - began_s)
+        if self._drift is not None:
+            self._drift.observe(model, [WatchedPost(one.features[0], one.scores) for one in scored])
         found = iter(_Judged(*one) for one in zip(there, scored, compared, strict=True))
         return [next(found) if isinstance(one, _Seen) else one for one in seen]
 

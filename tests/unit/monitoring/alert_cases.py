@@ -10,10 +10,19 @@ from typing import Any
 
 from monitoring.alerts import ALERTS
 from monitoring.rules import rule_groups
-from tests.unit.monitoring.alerts import answers, freshness, index, moderation, processes, recommendation, streams
+from tests.unit.monitoring.alerts import (
+    answers,
+    drift,
+    freshness,
+    index,
+    moderation,
+    processes,
+    recommendation,
+    streams,
+)
 from tests.unit.monitoring.alerts.case import Case
 
-_GROUPS = (freshness, answers, processes, streams, index, recommendation, moderation)
+_GROUPS = (freshness, answers, processes, streams, index, recommendation, moderation, drift)
 CASES = [case for group in _GROUPS for case in group.CASES]
 
 
