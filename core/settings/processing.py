@@ -116,7 +116,7 @@ class TextEncoderSettings(Section):
     max_tokens: int = Field(
         128, ge=8, le=512, description="Tokens of a text that are read, prefix included; the rest is ignored."
     )
-    threads: int = Field(1, ge=1, description="CPU threads of one encoder replica; `e5` embeds as many texts at once.")
+    threads: int = Field(2, ge=1, description="CPU threads of one encoder replica; `e5` embeds as many texts at once.")
     batch_size: int = Field(32, ge=1, description="For `huggingface` only: texts in one forward pass.")
     memo: int = Field(4096, ge=0, description="Recent texts whose vectors are kept (spam repeats); 0 keeps none.")
     device: str = Field("auto", description="For `huggingface` only: `auto`, `cpu`, `cuda` or `cuda:N`.")

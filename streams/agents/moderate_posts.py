@@ -25,6 +25,7 @@ from streams.envelope import Rejected
 from streams.moderation.judges import Asked, PostJudges
 
 NAME = "moderate-posts"
+_TOGETHER = 16  # posts of one call of the moderator and one transaction
 
 
 class PostModerator:
@@ -45,7 +46,6 @@ class PostModerator:
             one for post_id, one in newest.items() if post_id not in stored or _version(one) > stored[post_id].version
         ]
         deleted = [one for one in fresh if isinstance(one.event, PostDeleted)]
-        event_ids = [one.event.id for one in batch]
         if deleted:  # at once: they wait for no model
             ends = [_end(one, stored.get(event_key(one.event))) for one in deleted]
             ids = [one.event.id for one in deleted]
@@ -55,8 +55,28 @@ class PostModerator:
             for one in fresh
             if not isinstance(one.event, PostDeleted)
         ]
-        await self._judges.decide(NAME, asked, event_ids)
+        await self._decide(asked, batch)
         return []
+
+    async def _decide(self, asked: Sequence[Asked], batch: Sequence[Delivered]) -> None:
+        """Decide some posts at a time, all under way at once: while texts are encoded, others are recorded.
+
+        Raises what the first that failed raised, when all have ended: what was recorded is not done again.
+        """
+        about = {one.post.post_id: place // _TOGETHER for place, one in enumerate(asked)}
+        events = [list[str]() for _ in range(max(1, -(-len(asked) // _TOGETHER)))]
+        for one in batch:
+            events[about.get(event_key(one.event), 0)].append(one.event.id)
+        ended = await asyncio.gather(
+            *(
+                self._judges.decide(NAME, asked[place * _TOGETHER : (place + 1) * _TOGETHER], ids)
+                for place, ids in enumerate(events)
+            ),
+            return_exceptions=True,
+        )
+        for end in ended:
+            if isinstance(end, BaseException):
+                raise end
 
 
 def register(app: faust.App, deps: StreamDeps) -> AgentT:

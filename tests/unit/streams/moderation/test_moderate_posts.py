@@ -1,6 +1,7 @@
 """Posts become decisions: once each, by their newest version, and never `allow` because something failed."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -142,3 +143,27 @@ async def test_a_catalogue_that_does_not_answer_is_the_envelopes_to_wait_for(
     monkeypatch.setattr(world.store, "record", away)
     with pytest.raises(Unavailable):
         await agent([world.written("p", "a cat")])
+
+
+async def test_many_posts_are_recorded_some_at_a_time_and_those_that_were_are_not_done_again(
+    world: World, agent: PostModerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [world.written(f"p{number}", f"hate .{900 + number}") for number in range(40)]
+    record, calls = world.store.record, list[int]()
+
+    def once_away(consumer: str, event_ids: list[str], *args: Any, **named: Any) -> Any:
+        calls.append(len(event_ids))
+        if len(calls) == 2:
+            raise Unavailable("the catalogue is away")
+        return record(consumer, event_ids, *args, **named)
+
+    monkeypatch.setattr(world.store, "record", once_away)
+    with pytest.raises(Unavailable, match="away"):
+        await agent(batch)
+    kept = world.catalogue.seen(NAME, [one.event.id for one in batch])
+    assert sorted(calls) == [8, 16, 16] and 0 < len(kept) < 40
+    before = world.catalogue.outbox_size()
+    await agent(batch)
+    assert world.catalogue.seen(NAME, [one.event.id for one in batch]) == {one.event.id for one in batch}
+    assert world.catalogue.outbox_size() - before == 2 * (40 - len(kept))  # a decision and a verdict each
+    assert all(len(world.store.decisions_of(f"p{number}")) == 1 for number in range(40))
