@@ -78,6 +78,13 @@ LABELS = Topic(
     retention_ms=90 * DAY_MS,
 )
 
+FEATURES = Topic(
+    "moderation.features.v1",
+    key="author or post id",
+    holds="what was counted of an author or of a post, after every change of it",
+    retention_ms=30 * DAY_MS,
+)
+
 SOURCES: tuple[Topic, ...] = (UPLOADS, POSTS, INTERACTIONS, USERS, STREET_IMAGES)
 
 
@@ -95,7 +102,10 @@ def dead_letter_topic(topic: Topic) -> Topic:
 
 DEAD_LETTERS: tuple[Topic, ...] = tuple(dead_letter_topic(topic) for topic in SOURCES)
 
-MODERATION: tuple[Topic, ...] = (DECISIONS, VERDICTS, LABELS)
+MODERATION: tuple[Topic, ...] = (DECISIONS, VERDICTS, LABELS, FEATURES)
+
+#: What the archive keeps: every event, and what features were as of when.
+ARCHIVED: tuple[Topic, ...] = (*SOURCES, FEATURES)
 
 ALL: tuple[Topic, ...] = (*SOURCES, INDEX_ENTRIES, *MODERATION, *DEAD_LETTERS)
 

@@ -65,9 +65,10 @@ class ArchiveWriter:
         are kept, too, with the reason.
 
         Raises:
-            InvalidInput: the topic is not one of events.
+            InvalidInput: the topic is not one of those that are archived.
         """
-        stream = _stream(topic)
+        declared = topics.BY_NAME.get(topic)
+        stream = None if declared in topics.ARCHIVED and declared.stream is None else _stream(topic)
         paths: list[Path] = []
         ordered = sorted(records, key=lambda record: (record.partition, _day(record), record.offset))
         for (partition, day), group in groupby(ordered, key=lambda record: (record.partition, _day(record))):
@@ -132,6 +133,12 @@ def read_events(
             yield ArchivedEvent(decode(value, stream), partition, offset, epoch, at)
 
 
+def read_values(folder: Path, topic: str) -> Iterator[bytes]:
+    """Yield the values of a topic that is archived and holds no events, each once, in the order of arrival."""
+    table = read_archive(folder, topic)
+    yield from (value for value in table["event"].to_pylist() if value is not None)
+
+
 def archived_positions(folder: Path, topic: str) -> dict[int, int]:
     """Return the last archived offset of each partition (the largest, whatever the incarnation)."""
     positions: dict[int, int] = {}
@@ -162,7 +169,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         os.close(folder)
 
 
-def _rows(record: StoredRecord, stream: str, epoch: str) -> Iterable[dict[str, Any]]:
+def _rows(record: StoredRecord, stream: str | None, epoch: str) -> Iterable[dict[str, Any]]:
     place = {
         "partition": record.partition,
         "offset": record.offset,
@@ -172,6 +179,9 @@ def _rows(record: StoredRecord, stream: str, epoch: str) -> Iterable[dict[str, A
     }
     if record.value is None:
         yield {**place, "position_in_frame": 0, "error": "tombstone"}
+        return
+    if stream is None:  # not a topic of events: the record as it is
+        yield {**place, "position_in_frame": 0, "event": record.value}
         return
     try:
         parts = split_record(record.value)

@@ -120,7 +120,7 @@ def training_set(
     store = open_feast(home, settings)
     for view in VIEWS:
         shown = shown.merge(
-            _as_of(store, view, shown[[view.join_key, "event_timestamp"]].drop_duplicates()),
+            point_in_time(store, view, shown[[view.join_key, "event_timestamp"]].drop_duplicates()),
             on=[view.join_key, "event_timestamp"],
             how="left",
             validate="many_to_one",
@@ -169,7 +169,7 @@ def _labelled(
     return shown[known].reset_index(drop=True)
 
 
-def _as_of(store: Any, view: View, entities: pd.DataFrame) -> pd.DataFrame:
+def point_in_time(store: Any, view: View, entities: pd.DataFrame) -> pd.DataFrame:
     """Return the view's features for `(entity, time)` rows that are distinct, through Feast's point-in-time join.
 
     Feast's local join drops a row whose entity only has later history, so callers must join the result back; and it

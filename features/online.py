@@ -28,7 +28,7 @@ from features.interactions import from_us
 from features.locks import file_lock
 from features.repo.definitions import PROJECT, definitions
 from features.repo.packed_sqlite import STORE
-from features.schema import VIEWS, View
+from features.schema import ALL_VIEWS, View
 from features.state import feature_folder
 from features.transforms.windows import Floats, Ints
 
@@ -37,7 +37,7 @@ _REMEMBERED = 65_536
 _REDIS_TIMEOUT_S = 2
 
 
-def open_feast(home: Path, settings: FeatureSettings, views: Sequence[View] = VIEWS) -> FeatureStore:
+def open_feast(home: Path, settings: FeatureSettings, views: Sequence[View] = ALL_VIEWS) -> FeatureStore:
     """Return a Feast store over the home, with the definitions applied to its registry.
 
     The registry is written only when the definitions or the store changed, under a lock: services find it as it is.
@@ -81,7 +81,7 @@ def open_feast(home: Path, settings: FeatureSettings, views: Sequence[View] = VI
 class OnlineStore:
     """Writes and reads rows of the views. Calls of several threads take turns; open one per process."""
 
-    def __init__(self, store: FeatureStore, views: Sequence[View] = VIEWS) -> None:
+    def __init__(self, store: FeatureStore, views: Sequence[View] = ALL_VIEWS) -> None:
         self._config = store.config
         self._provider = store._get_provider()
         self._views: dict[str, FeatureView] = {view.name: store.get_feature_view(view.name) for view in views}

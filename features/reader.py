@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from core.clock import Clock
 from core.settings import FeatureSettings
 from features.interactions import from_us, to_us
-from features.schema import AS_OF, DAY_US, ITEM_STATS, USER_STATS, View
+from features.schema import AS_OF, AUTHOR_TOTALS, DAY_US, ITEM_STATS, POST_TOTALS, USER_STATS, View
 
 if TYPE_CHECKING:
     from features.online import OnlineStore
@@ -30,7 +30,7 @@ class FeatureRow:
 
 
 class FeatureReader:
-    """Reads item and user features. Open one per process; calls of several threads take turns."""
+    """Reads features of items, users, authors and posts. Open one per process; calls of several threads take turns."""
 
     def __init__(self, online: "OnlineStore", settings: FeatureSettings, clock: Clock) -> None:
         self._online = online
@@ -55,9 +55,17 @@ class FeatureReader:
         """Return one row per user, in the order asked. Raises Unavailable when the store does not answer."""
         return self._read(USER_STATS, user_ids)
 
+    def author_totals(self, author_ids: Sequence[str]) -> list[FeatureRow]:
+        """Return what was counted of authors, for moderation. Raises Unavailable when the store does not answer."""
+        return self._read(AUTHOR_TOTALS, author_ids)
+
+    def post_totals(self, post_ids: Sequence[str]) -> list[FeatureRow]:
+        """Return what was counted of posts, for moderation. Raises Unavailable when the store does not answer."""
+        return self._read(POST_TOTALS, post_ids)
+
     def _read(self, view: View, ids: Sequence[str]) -> list[FeatureRow]:
         # Feast does not apply a view's ttl to online reads, so it is applied here.
-        oldest_us = to_us(self._clock.now()) - self._ttl_us
+        oldest_us = 0 if view.lasting else to_us(self._clock.now()) - self._ttl_us
         rows = self._online.read(view, ids)
         return [_row(view, entity_id, row, oldest_us) for entity_id, row in zip(ids, rows, strict=True)]
 

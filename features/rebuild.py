@@ -18,6 +18,7 @@ from features.locks import hold_exclusive
 from features.schema import DAY_US
 from features.state import FeatureState, feature_folder
 from features.state_format import remove_foreign_runs
+from features.totals import newest_of, write_newer
 from features.transforms.windows import oldest_starts_us
 
 _BATCH = 5_000
@@ -75,9 +76,25 @@ def rebuild(
         remove_foreign_runs(path)
     engine = FeatureEngine.open(home, settings, clock)
     try:
-        return RebuildReport(events, engine.flush(), positions)
+        written = engine.flush()
     finally:
         engine.close()
+    return RebuildReport(events, written + _restore_totals(home, archive, settings), positions)
+
+
+def _restore_totals(home: Path, archive: Path, settings: FeatureSettings) -> int:
+    """Write the newest totals of each author and post of the archive where they are newer; return how many were."""
+    from features.moderation import archived_totals
+    from features.online import OnlineStore  # imports Feast, which takes seconds
+
+    newest = newest_of(archived_totals(archive))
+    if not newest:
+        return 0
+    online = OnlineStore.open(home, settings)
+    try:
+        return write_newer(online, newest)
+    finally:
+        online.close()
 
 
 def _count_archive(

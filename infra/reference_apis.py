@@ -11,6 +11,7 @@ from core import topics
 from core.entries import IndexEntry
 from core.events import MAX_FRAME_EVENTS, STREAM_EVENTS
 from core.moderation import Decision, Label, Verdict
+from core.moderation_totals import Totals
 from core.settings import BrokerSettings, Settings
 from core.topics import Topic
 from monitoring.recorder import Recorder
@@ -61,10 +62,10 @@ def asyncapi() -> str:
     """The topics as AsyncAPI 3.0: what is in each, who writes it, who reads it."""
     unions = dict(STREAM_EVENTS)
     refs, definitions = msgspec.json.schema_components(
-        [*unions.values(), IndexEntry, Decision, Verdict, Label], ref_template="#/components/schemas/{name}"
+        [*unions.values(), IndexEntry, Decision, Verdict, Label, Totals], ref_template="#/components/schemas/{name}"
     )
     payloads = _without_discriminators(
-        dict(zip([*unions, "index-entry", "decision", "verdict", "label"], refs, strict=True))
+        dict(zip([*unions, "index-entry", "decision", "verdict", "label", "totals"], refs, strict=True))
     )
     document: dict[str, Any] = {
         "asyncapi": "3.0.0",
@@ -87,6 +88,7 @@ def asyncapi() -> str:
         _add_source(document, topic, payloads[str(topic.stream)])
     _add_entries(document, topics.INDEX_ENTRIES, payloads["index-entry"])
     _add_moderation(document, payloads)
+    _add_totals(document, topics.FEATURES, payloads["totals"])
     for source in topics.SOURCES:
         _add_dead_letters(document, topics.BY_NAME[source.dlq])
     return _text(document)
@@ -125,6 +127,13 @@ def _add_moderation(document: dict[str, Any], payloads: dict[str, Any]) -> None:
             message["headers"] = _headers("riverlight-version")
         _add_channel(document, topic, {name: message})
         _add_operation(document, f"publish-{name}", "send", topic, told)
+
+
+def _add_totals(document: dict[str, Any], topic: Topic, payload: dict[str, Any]) -> None:
+    message = {"title": topic.holds, "contentType": "application/json", "payload": payload}
+    _add_channel(document, topic, {"totals": message})
+    told = "The agents of moderation write after every change; moderation-features and archive read."
+    _add_operation(document, "publish-totals", "send", topic, told)
 
 
 def _add_dead_letters(document: dict[str, Any], topic: Topic) -> None:

@@ -14,8 +14,10 @@ from monitoring.tracing import NO_TRACING, Tracer
 if TYPE_CHECKING:
     from features.archive import ArchiveWriter
     from features.engine import FeatureEngine
+    from features.online import OnlineStore
     from storage.catalogue import Catalogue
     from streams.agent import Pump
+    from streams.moderation.feed import FeatureFeed
     from streams.moderation.opening import ModerationParts
 
 
@@ -34,6 +36,8 @@ class StreamDeps:
     features: "FeatureEngine | None" = None
     archive: "ArchiveWriter | None" = None
     moderation: "ModerationParts | None" = None
+    feed: "FeatureFeed | None" = None
+    online: "Callable[[], OnlineStore] | None" = None  # opens the online store of the features
     exit_process: Callable[[int], Any] = os._exit
     epochs: dict[str, str] = field(default_factory=dict)  # topic -> its incarnation when the worker started
     background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)  # run beside the agents

@@ -7,7 +7,9 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import faust
 import structlog
@@ -34,11 +36,16 @@ from streams.housekeeping import Housekeeping
 from streams.outbox_relay import OutboxRelay
 from streams.progress import Snapshot, Watchdog
 
+if TYPE_CHECKING:
+    from features.online import OnlineStore
+
 START_TIMEOUT_S = 30.0
 DRAIN_S = 5.0  # for the batch in hand at a stop
 STOP_S = 4.0  # for everything after it
 TICK_STALE_S = 5.0
 MODERATION = frozenset({"moderate-posts", "post-reactions", "author-profiles"})
+MODERATION_FEATURES = "moderation-features"
+_OF_MODERATION = MODERATION | {"moderation-features"}
 
 _log = structlog.get_logger("streams.worker")
 
@@ -54,11 +61,24 @@ def run_worker(settings: Settings, agents: Sequence[str], metrics_port: int, nam
     configure_logs(f"worker-{name}", settings.monitoring.log_level, settings.monitoring.log_format)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # its warnings repeat twenty times a second in an outage
     logging.getLogger("feast").setLevel(logging.WARNING)
-    worker = Worker(settings, agents, metrics_port, name)
+    worker = Worker(settings, wanted_agents(agents, settings), metrics_port, name)
     why = asyncio.run(worker.run())
     if why:
         _log.critical("ending, to be started again", reason=why)
         raise SystemExit(EXIT_RESTART)
+
+
+def wanted_agents(agents: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Return the agents that run with these settings: where moderation is off, its agents wait for nothing.
+
+    Manifests name them all. A worker that is left without any is ready, and does nothing.
+    """
+    if settings.moderation.enabled:
+        return tuple(agents)
+    left_out = [name for name in agents if name in _OF_MODERATION]
+    if left_out:
+        _log.info("moderation is off, posts are not moderated", agents_left_out=left_out)
+    return tuple(name for name in agents if name not in _OF_MODERATION)
 
 
 class Worker:
@@ -117,9 +137,9 @@ class Worker:
         tracer = open_tracer(settings.tracing, f"worker-{self.name}", settings.home.resolve(), version=_code_version())
         stack.push_async_callback(asyncio.to_thread, tracer.close)
         deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version(), tracer=tracer)
-        for topic in topics.SOURCES:
+        for topic in topics.ARCHIVED:
             deps.epochs[topic.name] = await asyncio.to_thread(topic_epoch, bootstrap, topic.name)
-        if {"index-upload", "recommendation-outcomes", *MODERATION} & set(self._agents):
+        if {"index-upload", "recommendation-outcomes", MODERATION_FEATURES, *MODERATION} & set(self._agents):
             from storage.catalogue import Catalogue
 
             catalogue = await asyncio.to_thread(Catalogue.open, settings.catalogue_url, settings.catalogue)
@@ -139,6 +159,13 @@ class Worker:
             )
         if {"index-upload", *MODERATION} & set(self._agents):
             deps.background.append(OutboxRelay(catalogue, publisher, self.recorder, settings.streams).run)
+        if {MODERATION_FEATURES, *MODERATION} & set(self._agents):
+            from storage.moderation.totals import TotalsReader
+            from streams.moderation.feed import FeatureFeed
+
+            deps.feed = FeatureFeed(TotalsReader(catalogue.database, clock), publisher)
+        if MODERATION_FEATURES in self._agents:
+            deps.online = partial(_open_online, settings)
         if MODERATION & set(self._agents):
             from models.moderation_service import HttpModerator
             from streams.moderation.opening import open_moderation
@@ -149,7 +176,7 @@ class Worker:
             )
             stack.push_async_callback(moderator.aclose)
             deps.moderation = await asyncio.to_thread(
-                open_moderation, catalogue, moderator, settings.moderation, self.recorder, clock
+                open_moderation, catalogue, moderator, settings.moderation, self.recorder, clock, deps.feed
             )
             deps.background.append(deps.moderation.keep_up)
         if "interactions" in self._agents:
@@ -277,6 +304,12 @@ def _look(bootstrap: str, unit: _Unit) -> Snapshot:
         assigned=assigned,
         waiting_for=unit.pump.processor.waiting_for,
     )
+
+
+def _open_online(settings: Settings) -> "OnlineStore":
+    from features.online import OnlineStore  # imports Feast, which takes seconds
+
+    return OnlineStore.open(settings.home.resolve(), settings.features)
 
 
 def _close_server(server: MetricsServer) -> None:

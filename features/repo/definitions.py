@@ -12,7 +12,7 @@ from feast import Entity, FeatureView, Field, FileSource, PushSource
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
 
-from features.schema import VIEWS, View
+from features.schema import ALL_VIEWS, View
 
 PROJECT = "riverlight"
 TIMESTAMP = "event_timestamp"
@@ -29,13 +29,13 @@ def entity(view: View) -> Entity:
 
 
 def feature_view(view: View, ttl: timedelta) -> FeatureView:
-    """Return the Feast view; `ttl` bounds how far back a point-in-time join looks."""
+    """Return the Feast view; `ttl` bounds how far back a point-in-time join looks, unless the view lasts."""
     history = FileSource(name=f"{view.name}_history", path=offline_path(view), timestamp_field=TIMESTAMP)
     return FeatureView(
         name=view.name,
         description=view.description,
         entities=[entity(view)],
-        ttl=ttl,
+        ttl=timedelta(0) if view.lasting else ttl,  # 0 is without bound
         schema=[
             Field(name=view.join_key, dtype=String),
             *(Field(name=f.name, dtype=_DTYPES[f.dtype], description=f.description) for f in view.features),
@@ -45,7 +45,7 @@ def feature_view(view: View, ttl: timedelta) -> FeatureView:
     )
 
 
-def definitions(ttl: timedelta, views: Sequence[View] = VIEWS) -> list[Entity | FeatureView]:
+def definitions(ttl: timedelta, views: Sequence[View] = ALL_VIEWS) -> list[Entity | FeatureView]:
     """Return everything to apply to the registry."""
     entities = {view.entity: entity(view) for view in views}
     return [*entities.values(), *(feature_view(view, ttl) for view in views)]

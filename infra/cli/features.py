@@ -12,6 +12,7 @@ from rich.table import Table
 from core.clock import SystemClock
 from core.errors import NotFound
 from core.settings import load_settings
+from infra.cli.features_moderation import moderation_set_command, skew_command
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Features of items and users: look them up, recount them, make training sets. docs/how-to/features.md",
+    help="Features of items, users, authors and posts: look them up, recount them, make training sets. "
+    "docs/how-to/features.md",
 )
+app.command("moderation-set")(moderation_set_command)
+app.command("skew")(skew_command)
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
@@ -32,6 +36,8 @@ class Entity(StrEnum):
 
     item = "item"
     user = "user"
+    author = "author"
+    post = "post"
 
 
 @app.command("show")
@@ -42,13 +48,16 @@ def show_command(
 ) -> None:
     """Show what the online store knows now: impressions, clicks, CTR, time spent, for day, week and month.
 
-    A row that is older than `features.ttl_days` is stale, and its values are not shown: nobody should use them.
+    A row that is older than `features.ttl_days` is stale, and its values are not shown: nobody should use them. Of
+    authors and posts it shows what was counted of them for moderation, which holds until it changes.
 
     Examples:
 
     * `riverlight features show item item-7`
 
     * `riverlight features show user user-3 user-4 -o json`
+
+    * `riverlight features show author user-3`
     """
     with errors(), progress_console().status("opening the feature store"):
         from features.reader import FeatureReader
@@ -56,7 +65,12 @@ def show_command(
         settings = load_settings()
         reader = FeatureReader.open(settings.home, settings.features, SystemClock())
         try:
-            read = reader.item_features if entity is Entity.item else reader.user_features
+            read = {
+                Entity.item: reader.item_features,
+                Entity.user: reader.user_features,
+                Entity.author: reader.author_totals,
+                Entity.post: reader.post_totals,
+            }[entity]
             rows = read(ids)
         finally:
             reader.close()
@@ -114,10 +128,14 @@ def history_command(
     * `riverlight features history --until 2026-11-01`
     """
     with errors(), progress_console().status("computing the history"):
-        from features.offline import build_history
+        from features.moderation import build_totals_history
+        from features.offline import History, build_history
 
         settings = load_settings()
-        history = build_history(settings.home, _archive(settings.home), settings.features, until=_utc(until))
+        archive = _archive(settings.home)
+        history = build_history(settings.home, archive, settings.features, until=_utc(until))
+        totals = build_totals_history(settings.home, archive, until=_utc(until))
+        history = History(history.events, {**history.rows, **totals})
     rows = ", ".join(f"{count:,} rows of {view}" for view, count in history.rows.items())
     emit(history, f"{history.events:,} interactions: {rows}", output)
 

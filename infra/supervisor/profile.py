@@ -26,6 +26,7 @@ LOOPBACK = "127.0.0.1"
 CONTENT_AGENTS = ("index-upload", "recommendation-outcomes")
 MODERATION_AGENTS = ("moderate-posts", "post-reactions", "author-profiles")  # in the content worker, too
 BEHAVIOUR_AGENTS = ("interactions", "archive")
+MODERATION_FEATURES_AGENTS = ("moderation-features",)  # in the behaviour worker, which has Feast
 EXTERNAL_BROKER_TIMEOUT_S = 15.0
 
 
@@ -113,8 +114,9 @@ def _specs(
     content_after = first or ("serve",)  # with an external broker, serve's preparation makes the topics
     content_environment = environment | tokens.environment("worker-content")
     content_agents = CONTENT_AGENTS + (MODERATION_AGENTS if settings.moderation.enabled else ())
+    behaviour_agents = BEHAVIOUR_AGENTS + (MODERATION_FEATURES_AGENTS if settings.moderation.enabled else ())
     content = _worker(settings, content_environment, "content", content_agents, ports.content, content_after)
-    behaviour = _worker(settings, environment, "behaviour", BEHAVIOUR_AGENTS, ports.behaviour, ("serve",))
+    behaviour = _worker(settings, environment, "behaviour", behaviour_agents, ports.behaviour, ("serve",))
     specs += [serve, content, behaviour]
     if settings.monitoring.canary:
         specs.append(

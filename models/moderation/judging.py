@@ -1,6 +1,6 @@
 """From what is known of a post to a decision about it: the pure middle of moderation, for stream and API alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -16,7 +16,8 @@ STEP = "moderation.decision"
 class Facts(Struct, kw_only=True, frozen=True):
     """What is known of a post beside what the models say.
 
-    `in_force` is the decision in force; `same_content` whether it was taken of the post as it is now.
+    `in_force` is the decision in force; `same_content` whether it was taken of the post as it is now. `features` is
+    what is logged with a decision: what was known of author and reactions at `known_at`, by name.
     """
 
     post: PostToScore
@@ -25,6 +26,8 @@ class Facts(Struct, kw_only=True, frozen=True):
     reports: Sequence[PostReport] = ()
     in_force: Decision | None = None
     same_content: bool = False
+    features: Mapping[str, float] = {}
+    known_at: datetime | None = None
 
 
 class Judgement(Struct, kw_only=True, frozen=True):

@@ -56,6 +56,8 @@ class Told(Struct, frozen=True, array_like=True, gc=False):
     reactions: ReactionFacts | None = None
     phashes: dict[str, list[str]] = {}  # media id -> perceptual hashes of the image or of the frames
     challenger: ChallengerScores | None = None  # what a second model said of the post; it decided nothing
+    features: dict[str, float] = {}  # by name, as training reads them; one that is not known is not here
+    known_at: datetime | None = None  # the moment that `author`, `reactions` and `features` are of
 
 
 NOT_TOLD = Told()

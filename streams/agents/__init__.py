@@ -12,6 +12,7 @@ from streams.agents import (
     index_upload,
     interactions,
     moderate_posts,
+    moderation_features,
     post_reactions,
     recommendation_outcomes,
 )
@@ -25,6 +26,7 @@ REGISTER: dict[str, Callable[[faust.App, StreamDeps], AgentT]] = {
     moderate_posts.NAME: moderate_posts.register,
     post_reactions.NAME: post_reactions.register,
     author_profiles.NAME: author_profiles.register,
+    moderation_features.NAME: moderation_features.register,
 }
 
 NAMES: tuple[str, ...] = tuple(REGISTER)

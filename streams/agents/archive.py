@@ -69,7 +69,7 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
     return record_agent(
         app,
         deps,
-        topics=[topic.name for topic in topics.SOURCES],
+        topics=[topic.name for topic in topics.ARCHIVED],
         name=NAME,
         processor=Archiver(deps.archive, deps.recorder, settings, deps.epochs),
         batch_size=settings.archive_batch_size,

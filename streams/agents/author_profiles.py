@@ -15,6 +15,7 @@ from streams.agent import agent
 from streams.decoding import Delivered
 from streams.dependencies import StreamDeps
 from streams.envelope import Rejected
+from streams.moderation.feed import FeatureFeed
 
 NAME = "author-profiles"
 _BATCH, _WITHIN_S = 500, 0.1
@@ -23,8 +24,10 @@ _BATCH, _WITHIN_S = 500, 0.1
 class AuthorProfiles:
     """The handler. The newest profile of a user counts; an erasure is applied before anything newer."""
 
-    def __init__(self, store: ModerationStore) -> None:
+    def __init__(self, store: ModerationStore, feed: FeatureFeed | None = None) -> None:
+        """`feed` is told who is known otherwise now."""
         self._store = store
+        self._feed = feed
 
     async def __call__(self, batch: Sequence[Delivered]) -> list[Rejected]:
         changes = [
@@ -42,6 +45,8 @@ class AuthorProfiles:
         for user_id, one in erased.items():
             await asyncio.to_thread(self._store.erase_user, user_id, consumer=NAME, event_ids=[one.event.id])
         await asyncio.to_thread(self._store.apply_profiles, NAME, kept, [one.event.id for one in batch])
+        if self._feed is not None:
+            await self._feed.changed(authors=sorted({*erased, *(change.profile.user_id for change in kept)}))
         return []
 
 
@@ -54,7 +59,7 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
         topic=topics.USERS.name,
         stream="users",
         name=NAME,
-        handle=AuthorProfiles(deps.moderation.store),
+        handle=AuthorProfiles(deps.moderation.store, deps.feed),
         batch_size=_BATCH,
         within_s=_WITHIN_S,
         inbox=deps.catalogue,

@@ -30,6 +30,7 @@ from streams.agent import record_agent
 from streams.decoding import valid_events
 from streams.dependencies import StreamDeps
 from streams.envelope import Backoff
+from streams.moderation.feed import FeatureFeed
 from streams.moderation.judges import Asked, PostJudges
 from streams.moderation.keeping_measures import MeasureKeeper
 from streams.moderation.rescoring import Rescoring, Waiting
@@ -57,14 +58,19 @@ class PostReactions:
         settings: StreamSettings,
         *,
         impression_sample: float = 0.0,
+        feed: FeatureFeed | None = None,
     ) -> None:
-        """`impression_sample`: the share of impressions whose posts people review, to measure prevalence."""
+        """`impression_sample`: the share of impressions whose posts people review, to measure prevalence.
+
+        `feed` is told what is counted of posts and of who is followed.
+        """
         self.waiting_for = ""
         self._store = store
         self._rescoring = rescoring
         self._recorder = recorder
         self._settings = settings
         self._sample = impression_sample
+        self._feed = feed
         self._posts: OrderedDict[str, float] = OrderedDict()  # id -> until when it is no post; inf: it is one
 
     async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool]) -> None:
@@ -105,6 +111,9 @@ class PostReactions:
             if drawn:
                 shown = {str(event.data.item_id): self._sample for event in counted if event.id in drawn}
                 await asyncio.to_thread(self._store.open_samples, shown)
+        if self._feed is not None:  # also of what was counted before: it may not have been told
+            touched = {str(event.data.item_id) for event in (*reports, *counted)}
+            await self._feed.changed(authors=sorted({author for author, _ in follows.values()}), posts=sorted(touched))
         self._recorder.count(metrics.EVENTS, len(reports) + len(follows) + len(counted), agent=NAME, outcome="applied")
         self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
 
@@ -205,6 +214,7 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
             deps.recorder,
             deps.settings.streams,
             impression_sample=deps.settings.moderation.impression_sample,
+            feed=deps.feed,
         ),
         batch_size=_BATCH,
         within_s=_WITHIN_S,

@@ -41,6 +41,8 @@ from storage.moderation import (
     StaleDecision,
     StoredPost,
 )
+from streams.moderation.feature_log import features_of
+from streams.moderation.feed import FeatureFeed
 from streams.moderation.shadow import compare_challenger, told_of
 
 _TRIES = 3  # when a post is decided by somebody else meanwhile
@@ -81,7 +83,10 @@ class PostJudges:
         recorder: Recorder,
         clock: Clock,
         settings: ModerationSettings,
+        feed: FeatureFeed | None = None,
     ) -> None:
+        """`feed` is told what is counted of posts that were judged, and of their authors."""
+        self._feed = feed
         self._store = store
         self._moderator = moderator
         self._policy = policy
@@ -152,6 +157,7 @@ class PostJudges:
         reactions, reports = store.reactions(ids), store.reports_of(ids)
         reporter_ids = sorted({one.reporter_id for some in reports.values() for one in some})
         reporters, accounts = store.reporters(reporter_ids), store.authors(reporter_ids)
+        now = self._clock.now()  # after all was read: what was told before is in it
         return [
             facts_of(
                 one.post,
@@ -162,7 +168,7 @@ class PostJudges:
                 accounts,
                 in_force.get(one.post.post_id),
                 policy=self._policy(),
-                now=self._clock.now(),
+                now=now,
                 same_content=not one.is_new,
             )
             for one in asked
@@ -243,6 +249,8 @@ class PostJudges:
     ) -> None:
         with self._recorder.time(metrics.MODERATION_SECONDS, stage="store"):
             recorded = await asyncio.to_thread(self._write, consumer, asked, judgements, event_ids)
+        if self._feed is not None:
+            await self._feed.changed(posts=[one.post.post_id for one in asked])
         first = {one.post.post_id: one for one in asked if one.is_new}
         now = self._clock.now()
         for decision in recorded.decisions:
@@ -311,6 +319,8 @@ def facts_of(
         reports=told,
         in_force=in_force,
         same_content=same_content,
+        features=features_of(author, reactions, reports, now),
+        known_at=now,
     )
 
 

@@ -15,6 +15,7 @@ from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from storage.catalogue import Catalogue
 from storage.moderation import ModerationStore
+from streams.moderation.feed import FeatureFeed
 from streams.moderation.judges import PostJudges
 from streams.moderation.known_media import KnownMediaList
 
@@ -49,9 +50,16 @@ class ModerationParts:
 
 
 def open_moderation(
-    catalogue: Catalogue, moderator: Moderator, settings: ModerationSettings, recorder: Recorder, clock: Clock
+    catalogue: Catalogue,
+    moderator: Moderator,
+    settings: ModerationSettings,
+    recorder: Recorder,
+    clock: Clock,
+    feed: FeatureFeed | None = None,
 ) -> ModerationParts:
     """Open store, policy and known-harm lists. Blocks while a million known hashes are read (a second or two).
+
+    `feed` is told what is counted of posts that are judged.
 
     Raises:
         ConfigurationError: the policy file cannot be used.
@@ -67,7 +75,7 @@ def open_moderation(
     policy = PolicyFile(settings.policy, on_change=told)
     known = KnownMediaList(KnownHarm(), store)
     known.catch_up()
-    judges = PostJudges(store, moderator, lambda: policy.policy, known, recorder, clock, settings)
+    judges = PostJudges(store, moderator, lambda: policy.policy, known, recorder, clock, settings, feed)
     parts = ModerationParts(store, judges, policy, known, settings.policy_check_s)
     parts.remember_policy()
     return parts

@@ -20,6 +20,8 @@ def told_of(judged: Judgement) -> Told:
         reactions=judged.facts.post.reactions,
         phashes=scores.phashes if scores is not None else {},
         challenger=scores.challenger if scores is not None else None,
+        features=dict(judged.facts.features),
+        known_at=judged.facts.known_at,
     )
 
 

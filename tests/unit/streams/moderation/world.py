@@ -11,19 +11,24 @@ from models.moderation.policy import load_policy
 from monitoring.recorder import Recorder
 from storage.catalogue import Catalogue
 from storage.moderation import ModerationStore
+from storage.moderation.totals import TotalsReader
 from streams.decoding import Delivered
+from streams.moderation.feed import FeatureFeed
 from streams.moderation.judges import PostJudges
 from streams.moderation.known_media import KnownMediaList
 from tests.fakes.moderator import FakeModerator
+from tests.fakes.publisher import FakePublisher
 
 
 class HandClock:
-    """Stands still until it is told to move."""
+    """Stands still until it is told to move, or goes on by `tick` whenever it is looked at."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 11, 1, 12, tzinfo=UTC)
+        self.tick = timedelta(0)
 
     def now(self) -> datetime:
+        self.time += self.tick
         return self.time
 
     def monotonic(self) -> float:
@@ -45,8 +50,17 @@ class World:
         self.settings = ModerationSettings(timeout_s=0.2)
         self.known = KnownMediaList(KnownHarm(), self.store)
         self.policy = load_policy(None)
+        self.publisher = FakePublisher()
+        self.feed = FeatureFeed(TotalsReader(self.catalogue.database, self.clock), self.publisher)
         self.judges = PostJudges(
-            self.store, self.moderator, lambda: self.policy, self.known, self.recorder, self.clock, self.settings
+            self.store,
+            self.moderator,
+            lambda: self.policy,
+            self.known,
+            self.recorder,
+            self.clock,
+            self.settings,
+            self.feed,
         )
         self._offset = 0
 
