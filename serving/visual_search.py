@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from core.errors import (
 from core.ids import new_trace_id
 from core.ports import Crop, EmbeddingService, EncodedImage, EncodeFailure, Hit, SearchFilter
 from core.settings import SearchSettings
-from models.index import RecallSampler
+from models.index import LiveIndex, RecallSampler
 from monitoring.catalogue import SEARCH_REMOVED, SEARCH_RESULTS, SEARCH_SECONDS
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
@@ -38,7 +39,7 @@ from storage.catalogue import TraceRecord
 
 SYSTEM = "visual_search"
 CANARY_CATEGORY = "riverlight.canary"  # shown only to who asks for it
-_MAX_CANDIDATES = 2_000
+_MAX_CANDIDATES = 2_000  # that are not taken down
 #: Up to so many items a search is done before a thread would have begun with it: at 20,000 items and eight clients,
 #: 450 answers a second without threads, 280 with one and 240 with six, which wait for the interpreter lock in turns.
 _ITEMS_SEARCHED_AT_ONCE = 30_000
@@ -188,31 +189,51 @@ class VisualSearch:
 
     async def _candidates(self, point: _Point, where: SearchFilter, rules: RerankRules, exchange: Exchange) -> Reranked:
         """Search and re-rank; search deeper where re-ranking took out so much that the answer is short, or lowered
-        something so far that what was not fetched may be better."""
+        something so far that what was not fetched may be better.
+
+        Beyond `_MAX_CANDIDATES` only for what was taken down: a campaign of thousands near the query leaves no answer
+        short while anything else is in the index.
+        """
         index = self._index.current
         fetch = min(_MAX_CANDIDATES, math.ceil((rules.k + 1) * self._settings.overfetch))
         while True:
             changes = index.changes
             with exchange.stage("search"):
-                if len(index) <= _ITEMS_SEARCHED_AT_ONCE:
+                if fetch > _MAX_CANDIDATES:
+                    hits = await self._search_all(index, point.vector, fetch, where)
+                elif len(index) <= _ITEMS_SEARCHED_AT_ONCE:
                     hits = index.search(point.vector, fetch, where)
                 else:
                     loop = asyncio.get_running_loop()
                     hits = await loop.run_in_executor(self._threads, index.search, point.vector, fetch, where)
-            if self._sampler is not None:
+            if self._sampler is not None and fetch <= _MAX_CANDIDATES:
                 self._sampler.sample(point.vector, hits, fetch, where)
             with exchange.stage("rerank"):
+                n_up = sum(not self._restrictions.enforces(hit.entry) for hit in hits)
+                exhausted, least = len(hits) < fetch, min((hit.score for hit in hits), default=0.0)
+                hits = self._bounded(hits)
                 found = {hit.entry.item_id: hit.entry for hit in hits}
                 # Looking each of them up again is most of the work, and needed only if something was written meanwhile.
                 current = found.get if index.changes == changes else index.get
                 reranked = rerank(hits, rules, current, self._restrictions.of)
-            if len(hits) < fetch or fetch >= _MAX_CANDIDATES:
+            if exhausted or n_up >= _MAX_CANDIDATES:
                 return reranked
-            least = min(hit.score for hit in hits)
             complete = len(reranked.results) >= rules.k and reranked.results[-1].score >= least
             if complete or least < rules.min_score:
                 return reranked
-            fetch = min(_MAX_CANDIDATES, fetch * 5)
+            fetch = min(_MAX_CANDIDATES, fetch * 5) if fetch < _MAX_CANDIDATES else fetch * 5
+
+    async def _search_all(
+        self, index: LiveIndex, vector: NDArray[np.float32], fetch: int, where: SearchFilter
+    ) -> list[Hit]:
+        """Search without approximation: an approximate index ends before everything was looked at."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: index.search(vector, fetch, where, exact=True))
+
+    def _bounded(self, hits: list[Hit]) -> list[Hit]:
+        """Return the nearest hits, and of those behind them the nearest that are not taken down."""
+        behind = (hit for hit in hits[_MAX_CANDIDATES:] if not self._restrictions.enforces(hit.entry))
+        return [*hits[:_MAX_CANDIDATES], *islice(behind, _MAX_CANDIDATES)]
 
     async def _own_trace_id(self, exchange: Exchange) -> str:
         """Return the request's trace id, or a new one where a caller's trace already names another answer."""

@@ -47,7 +47,7 @@ def backtest_command(policy: PolicyOption, days: DaysOption = 30.0, output: Outp
         from models.moderation.policy.backtest import backtest
 
         tried = load_policy(policy)
-        with _store() as store, _bar("posts") as advance:
+        with _store() as store, bar("posts") as advance:
             found = backtest(tried, _counted(rows(store, _since(days)), advance))
         emit(found, _backtest(found), output)
 
@@ -78,7 +78,7 @@ def sweep_command(
 
         tried, clock = load_policy(policy), SystemClock()
         name = sweep_id or f"sweep-{clock.now():%Y%m%d-%H%M%S}"
-        with _store() as store, _bar("posts") as advance:
+        with _store() as store, bar("posts") as advance:
             if store.sweep(name) is None:
                 store.put_policy(tried.version, tried.model_dump_json())
                 store.start_sweep(name, tried.version, stages_of(stages), by, reason)
@@ -104,7 +104,7 @@ def undo_command(
     """
     with errors(), _store() as store:
         undone = 0
-        with _bar("decisions") as advance:
+        with bar("decisions") as advance:
             while True:
                 step = store.undo_sweep(sweep_id, by, reason)
                 undone += step.undone
@@ -135,7 +135,7 @@ def _store() -> "Iterator[ModerationStore]":
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[[int], None]]:
+def bar(what: str) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("{task.completed:,.0f} {task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=progress_console(), transient=True) as progress:
         task = progress.add_task(what, total=None)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -49,18 +50,19 @@ def measures_command(
 
 
 def _told(found: "Measures") -> RenderableType:
-    table = Table(title=f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC, by class of harm")
-    for column in ("class", "prevalence", "harmful impressions", "reports", "upheld", "rejected"):
+    title = f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC, by class of harm"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in ("class", "prevalence", "95 %", "harmful impressions", "reports", "upheld", "rejected"):
         table.add_column(column, justify="left" if column == "class" else "right")
     total = [sum(getattr(one, name) for one in found.reports.values()) for name in ("reports", "upheld", "rejected")]
     table.add_row(
-        "any", _estimate(found.prevalence["any"]), f"{found.harmful_impressions['any']:,}", *(f"{n:,}" for n in total)
+        "any", *_estimate(found.prevalence["any"]), f"{found.harmful_impressions['any']:,}", *(f"{n:,}" for n in total)
     )
     for harm, reports in found.reports.items():
         prevalence = found.prevalence.get(harm)
         table.add_row(
-            harm if prevalence else "no class named",
-            _estimate(prevalence) if prevalence else "",
+            harm if prevalence else "none named",
+            *(_estimate(prevalence) if prevalence else ("", "")),
             f"{found.harmful_impressions[harm]:,}" if prevalence else "",
             *(f"{n:,}" for n in (reports.reports, reports.upheld, reports.rejected)),
         )
@@ -78,10 +80,10 @@ def _told(found: "Measures") -> RenderableType:
     return Group(table, *lines)
 
 
-def _estimate(found: "Estimate") -> str:
-    if found.value is None:
-        return _UNKNOWN
-    return f"{found.value:.2%} ({found.low:.2%}–{found.high:.2%})"
+def _estimate(found: "Estimate") -> tuple[str, str]:
+    if found.value is None or found.low is None or found.high is None:
+        return _UNKNOWN, ""
+    return f"{found.value:.2%}", f"{found.low * 100:.2f}–{found.high:.2%}"
 
 
 def _share(found: "Proportion") -> str:

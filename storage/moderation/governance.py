@@ -8,12 +8,13 @@ from core.errors import Conflict, InvalidInput
 from core.moderation import HARM_CLASSES, HarmClass
 from storage.catalogue import inbox
 from storage.catalogue.base import clean
-from storage.moderation import audit, audit_check, erasing, known_harm, policies, sweeping, sweeps
+from storage.moderation import audit, audit_check, erasing, known_harm, policies, republishing, sweeping, sweeps
 from storage.moderation.audit import AuditEntry, Entry, Head
 from storage.moderation.audit_check import AuditCheck
 from storage.moderation.erasing import Erasure
 from storage.moderation.known_harm import KnownChange, KnownHash
 from storage.moderation.policies import PolicyText
+from storage.moderation.republishing import Republished
 from storage.moderation.sweeping import Undone
 from storage.moderation.sweeps import Sweep, SweepState
 from storage.moderation.transactions import Transactions
@@ -158,6 +159,14 @@ class Governance(Transactions):
         """Return sweeps, the newest first."""
         with self._database.reading() as connection:
             return sweeps.newest(connection, limit)
+
+    def republish(self, by: str, after: str = "", limit: int = 500) -> Republished:
+        """Put the verdicts of up to `limit` posts into the outbox again, for a topic that has lost them.
+
+        Each has the version that it had, so it may be done twice, and while the system runs. Go on from `place`.
+        """
+        with self._working() as work:
+            return republishing.republish(work, after, limit, clean(by))
 
     # --- audit and erasure -------------------------------------------------------------------------------------
 

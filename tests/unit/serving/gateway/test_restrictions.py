@@ -9,6 +9,7 @@ from core.errors import Unavailable
 from core.settings import CatalogueSettings, RecommendationSettings, SearchSettings
 from monitoring.catalogue import SEARCH_REMOVED
 from monitoring.recorder import Recorder
+from serving import visual_search
 from serving.access import Door
 from serving.exchange import Exchange
 from serving.recommendation.opening import open_recommender
@@ -63,6 +64,38 @@ async def test_a_verdict_that_comes_while_a_search_runs_counts_for_it(world, mon
 
     monkeypatch.setattr(index, "search", search_then_judge)
     assert ids(await world.search(media_id=media)) == []
+
+
+@pytest.mark.parametrize("taken_down", [19, 20, 60, 300])
+async def test_a_campaign_near_the_query_leaves_no_answer_short(world, monkeypatch, taken_down):
+    monkeypatch.setattr(visual_search, "_MAX_CANDIDATES", 20)
+    media = await world.store(query := picture(1))
+    for n in range(taken_down):
+        world.index(f"spam-{n}", picture(3), vector=near(vector_of(query), 0.95, seed=n), media_id=f"{n:064x}")
+    for n, similarity in enumerate((0.6, 0.5)):
+        world.index(f"stays-{n}", picture(4 + n), vector=near(vector_of(query), similarity, seed=1_000 + n))
+    spam = [f"spam-{n}" for n in range(taken_down)]
+    pages = [spam[start : start + 100] for start in range(0, taken_down, 100)]
+    world.judge(*(verdict(f"post-{n}", "enforced", author_id="owner", item_ids=page) for n, page in enumerate(pages)))
+    answer = await world.search(media_id=media, k=2, min_score=0.1)
+    assert ids(answer) == ["stays-0", "stays-1"]
+
+
+async def test_what_is_up_is_not_searched_deeper_than_is_affordable(world, monkeypatch):
+    monkeypatch.setattr(visual_search, "_MAX_CANDIDATES", 20)
+    media = await world.store(query := picture(1))
+    for n in range(60):  # one picture many times over
+        world.index(f"same-{n}", picture(3), vector=near(vector_of(query), 0.95, seed=n), phash="0" * 16)
+    fetched = []
+    search = world.deps.index.current.search
+
+    def searched(vector, k, *arguments, **options):
+        fetched.append(k)
+        return search(vector, k, *arguments, **options)
+
+    monkeypatch.setattr(world.deps.index.current, "search", searched)
+    await world.search(media_id=media, k=5, min_score=0.1)
+    assert max(fetched) <= 20
 
 
 async def test_a_verdict_about_an_item_that_is_not_indexed_yet_counts_when_it_is(world):
