@@ -121,6 +121,9 @@ class Vectors:
     def tally(self, rows: NDArray[np.floating]) -> Floats:
         """Return the counts of each coordinate, then how many of `(n, D)` vectors are there, then their sum."""
         there = np.isfinite(rows[:, 0])
+        if not there.any():
+            counts = [np.append(np.zeros(bins.width - 1), len(rows)) for bins in self.coordinates]
+            return np.concatenate([*counts, np.zeros(1 + self.dim)])
         known = np.asarray(rows[there], np.float64)
         columns = np.full((len(rows), 1 + len(self.axes)), np.nan)
         columns[there] = self._coordinates_of(known)

@@ -23,6 +23,7 @@ from models.drift.distributions import Floats
 GROUPS = 10
 _OF_ITS_OWN = 0.5  # a bin with this share of the rows is a group, whatever is beside it
 _KOLMOGOROV_MEAN = math.sqrt(math.pi / 2.0) * math.log(2.0)
+_ENOUGH = 0.95  # of a tenth: bins of a fiftieth are a little less or more
 _HALF = 0.5  # added to each group: an empty one would make the index infinite
 
 
@@ -79,7 +80,7 @@ def group_starts(counts: Floats) -> list[int]:
     starts, sums = [0], [0.0]
     for place, count in enumerate(counts):
         alone = count >= _OF_ITS_OWN * total
-        if place > starts[-1] and (alone or sums[-1] >= total / GROUPS):
+        if place > starts[-1] and (alone or sums[-1] >= _ENOUGH * total / GROUPS):
             starts.append(place)
             sums.append(0.0)
         sums[-1] += count

@@ -24,16 +24,17 @@ SYSTEM = "moderation"
 
 @dataclass(frozen=True)
 class WatchedPost:
-    """A post that was scored: the features of its first passage, and the scores of the whole post."""
+    """A post that was scored: the features of its first passage, its scores, and the characters of all passages."""
 
     features: PostFeatures
     scores: Mapping[HarmClass, float | None]
+    text_length: int
 
 
 def rows_of(posts: Sequence[WatchedPost], *, text_dim: int, image_dim: int) -> Rows:
     """Return what is watched of posts, as columns. The hour is not: any hour of the day differs from the day."""
     features = [post.features for post in posts]
-    numbers = np.array([_numbers(one) for one in features], np.float64).reshape(len(posts), len(_NUMBERS))
+    numbers = np.array([_numbers(post) for post in posts], np.float64).reshape(len(posts), len(_NUMBERS))
     scores = np.array([[_number(post.scores.get(harm)) for harm in HARM_CLASSES] for post in posts], np.float64)
     return Rows(
         numbers=dict(zip(_NUMBERS, numbers.T, strict=True)),
@@ -112,9 +113,10 @@ _NUMBERS = (
 )
 
 
-def _numbers(post: PostFeatures) -> tuple[float, ...]:
+def _numbers(watched: WatchedPost) -> tuple[float, ...]:
+    post = watched.features
     return (
-        float(len(post.text)) if post.text_vector is not None else math.nan,
+        float(watched.text_length) if post.text_vector is not None else math.nan,
         post.profane_rate,
         post.obfuscated,
         float(post.links),

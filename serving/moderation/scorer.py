@@ -178,7 +178,11 @@ class PostScorer:
             scored = _scored(model, features)
         compared = self._compared(challenger, features, time.perf_counter() - began_s)
         if self._drift is not None:
-            self._drift.observe(model, [WatchedPost(one.features[0], one.scores) for one in scored])
+            watched = [
+                WatchedPost(one.features[0], one.scores, sum(len(passage.text) for passage in one.features))
+                for one in scored
+            ]
+            self._drift.observe(model, watched)
         found = iter(_Judged(*one) for one in zip(there, scored, compared, strict=True))
         return [next(found) if isinstance(one, _Seen) else one for one in seen]
 

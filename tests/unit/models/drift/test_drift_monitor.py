@@ -72,7 +72,7 @@ def test_a_change_is_seen_within_the_rows_of_a_third_of_the_window_and_forgotten
     assert set(verdicts(monitor).values()) == {"same"}
     seen_after = 0
     while verdicts(monitor)["input length"] != "drift":
-        monitor.observe(rows(20, moved=1.5))
+        monitor.observe(rows(20, moved=2.0))
         seen_after += 20
         clock.s += 60
     assert seen_after <= 400, seen_after

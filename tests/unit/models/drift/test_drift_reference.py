@@ -64,6 +64,15 @@ def test_vectors_are_projected_on_the_directions_in_which_they_vary_most():
     np.testing.assert_allclose(total, rows[:50].sum(axis=0))
 
 
+def test_where_no_vector_is_there_all_rows_are_missing():
+    found = Vectors.of(np.random.default_rng(2).normal(size=(200, 5)))
+    nothing = np.full((3, 5), np.nan)
+    counts, number, total = found.parts(found.tally(nothing))
+    assert number == 0 and not total.any() and {part[-1] for part in counts} == {3.0}
+    some = np.concatenate([nothing, np.zeros((1, 5))])
+    np.testing.assert_allclose(found.tally(some), found.tally(nothing) + found.tally(some[3:]))
+
+
 def test_a_reference_is_read_back_as_it_was_written(tmp_path):
     rows, live = some_rows(), some_rows(seed=5)
     written = reference_of(rows, system="test", source="1,000 rows")

@@ -14,8 +14,8 @@ SENTENCES = ("The weather is fine today and we walk by the river", "Das Wetter i
 
 
 def test_every_column_has_a_row_a_post_and_what_is_missing_is_unknown():
-    watched = [WatchedPost(post, dict.fromkeys(HARM_CLASSES, 0.25)) for post in posts(30)]
-    watched.append(WatchedPost(PostFeatures(), dict.fromkeys(HARM_CLASSES)))
+    watched = [WatchedPost(post, dict.fromkeys(HARM_CLASSES, 0.25), 30) for post in posts(30)]
+    watched.append(WatchedPost(PostFeatures(), dict.fromkeys(HARM_CLASSES), 0))
     rows = rows_of(watched, text_dim=TEXT_DIM, image_dim=IMAGE_DIM)
     assert len(rows) == 31
     assert {len(column) for part in (rows.numbers, rows.categories, rows.scores) for column in part.values()} == {31}
@@ -28,7 +28,7 @@ def test_every_column_has_a_row_a_post_and_what_is_missing_is_unknown():
 
 def test_a_vector_of_another_encoder_is_missing():
     post = PostFeatures(text="x", text_vector=np.ones(3, np.float32))
-    rows = rows_of([WatchedPost(post, {})], text_dim=TEXT_DIM, image_dim=IMAGE_DIM)
+    rows = rows_of([WatchedPost(post, {}, 1)], text_dim=TEXT_DIM, image_dim=IMAGE_DIM)
     assert np.isnan(rows.vectors["text"]).all()
 
 
@@ -51,7 +51,7 @@ def test_the_reference_of_training_texts_lies_beside_the_weights_and_knows_what_
     language = next(one for one in read.features if one.name == "language")
     assert language.tally.tolist() == [150.0, 50.0, 0.0, 0.0] and language.source == "200 training texts"
     rows = rows_of(
-        [WatchedPost(post, dict.fromkeys(HARM_CLASSES, 0.5)) for post in posts(40)],
+        [WatchedPost(post, dict.fromkeys(HARM_CLASSES, 0.5), 30) for post in posts(40)],
         text_dim=TEXT_DIM,
         image_dim=IMAGE_DIM,
     )

@@ -37,7 +37,8 @@ def posts(count: int, *, language: str = "en", about: float = 0.0) -> list[Watch
     for _ in range(count):
         vector = (GENERATOR.normal(size=TEXT_DIM) + about).astype(np.float32)
         features = PostFeatures(text="x" * int(GENERATOR.integers(20, 90)), text_vector=vector, language=language)
-        found.append(WatchedPost(features, dict.fromkeys(HARM_CLASSES, round(float(GENERATOR.beta(1 + about, 8)), 6))))
+        scores = dict.fromkeys(HARM_CLASSES, round(float(GENERATOR.beta(1 + about, 8)), 6))
+        found.append(WatchedPost(features, scores, len(features.text)))
     return found
 
 
@@ -175,6 +176,16 @@ async def test_every_post_that_is_scored_is_watched_and_can_be_asked_about(score
     plain = msgspec.json.decode(msgspec.json.encode(scorer.drift()))
     assert plain["problem"] == ""
     assert (plain["report"]["rows"], plain["report"]["learning"]) == (80, 80)
+
+
+async def test_the_length_of_a_long_text_is_that_of_all_its_passages(scorer):
+    seen = []
+    scorer._drift.observe = lambda model, watched: seen.extend(watched)
+    text = "All is well here. " * 100
+    await scorer.score([PostToScore(post_id="p", text=text, posted_at=datetime(2026, 11, 1, tzinfo=UTC))])
+    [watched] = seen
+    assert len(watched.features.text) < 500
+    assert watched.text_length == pytest.approx(len(text), abs=20)
 
 
 async def test_a_defect_of_watching_costs_no_post_its_scores(scorer):
