@@ -171,6 +171,7 @@ class AnswerWatch:
         return {
             "answers": len(self.answers),
             "answers_given": len(good),
+            "answers_refused": sum(400 <= one.status < 500 for one in self.answers),  # nothing public shows the picture
             "answers_with_items": sum(bool(one.items) for one in good),
             "answers_ms_p99": 1000 * percentile([one.ended_s - one.begun_s for one in good], 99),
             "taken_out_meanwhile": sum(one.enforced for one in self.told),

@@ -166,6 +166,7 @@ def _broken(
     answers: Sequence[Shown], spans: Mapping[str, tuple[float, float]], trials: Sequence[Trial]
 ) -> tuple[str, ...]:
     broken: tuple[str, ...] = ()
+    took_s: list[float] = []
     for trial in trials:
         found = _within(answers, spans[trial.name])
         if trial.name == _KILLED:
@@ -174,12 +175,13 @@ def _broken(
         if not good or len(good) < len(found):
             broken += (f"{trial.name}: {len(found) - len(good)} of {len(found)} homepages were not given",)
             continue
-        slowest = 1000 * percentile([one.ended_s - one.begun_s for one in good], 99)
-        if slowest > ANSWER_MS:
-            broken += (f"{trial.name}: p99 of homepages {slowest:.0f} ms, promised {ANSWER_MS:g} ms",)
+        took_s += [one.ended_s - one.begun_s for one in good]
         whole = sum(not one.degraded for one in good[5:])  # the first ones may have been on their way
         if trial.without and whole:
             broken += (f"{trial.name}: {whole} homepages do not say that they did without",)
+    slowest = 1000 * percentile(took_s, 99)  # of all troubles together: of one there are too few for a hundredth
+    if slowest > ANSWER_MS:
+        broken += (f"p99 of homepages in trouble {slowest:.0f} ms, promised {ANSWER_MS:g} ms",)
     return broken
 
 

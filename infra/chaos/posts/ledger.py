@@ -111,6 +111,8 @@ class _Writer:
         self._start = start
         self._step = _SPAN / (len(media_ids) + plan.first + plan.posts + plan.reactions + 1)
         self._media = {f"{run}-item-{number}": media_id for number, media_id in enumerate(media_ids)}
+        # Two posts or so show an item: about half of the items end up enforced, and some come and go.
+        self._shows = min(0.5, 2 * len(media_ids) / max(1, plan.first + plan.posts))
         self._number = 0  # of the event
         self._posts = 0
         self._alive: list[Post] = []  # of the half that is being written
@@ -158,7 +160,7 @@ class _Writer:
         author = f"{self._run}-author-{number}"
         items = list(self._media)
         shown: list[str] = []
-        if items and self._rng.random() < 0.5:
+        if items and self._rng.random() < self._shows:
             place = self._rng.randrange(len(items))
             author, shown = f"{self._run}-owner-{place}", [items[place]]
         post = self._written(f"{self._run}-post-{number}", author, shown)

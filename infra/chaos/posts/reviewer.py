@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Collection
 from typing import Any, Self
 
@@ -17,12 +18,16 @@ class Reviewer:
     A call without an answer is made again until there is one: the same decision twice is one decision.
     """
 
-    def __init__(self, url: str, name: str, post_ids: Collection[str], rng: random.Random) -> None:
+    def __init__(
+        self, url: str, name: str, post_ids: Collection[str], rng: random.Random, *, every_s: float = 0.3
+    ) -> None:
+        """Prepare; a new job is looked for `every_s` after the last one."""
         self.told: dict[str, str] = {}  # post -> the action that the last answer said is in force
-        self.decisions = 0  # acknowledged
+        self.at_s: list[float] = []  # `time.monotonic()` of each decision that was acknowledged
         self.repeated = 0  # calls that had no answer, or an error of the server
         self.refused: list[str] = []  # answers that are not a decision, and not an error of the server either
         self._name = name
+        self._every_s = every_s
         self._posts = frozenset(post_ids)
         self._rng = rng
         self._client = httpx.Client(base_url=url, timeout=15, trust_env=False)
@@ -39,7 +44,7 @@ class Reviewer:
         self._client.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(_PAUSE_S):
+        while not self._stop.wait(self._every_s):
             answer = self._call("GET", "/v1/review/jobs?kind=sample&limit=200")
             found = [job for job in (answer or {}).get("jobs", ()) if job["post_id"] in self._posts]
             if found:
@@ -53,7 +58,7 @@ class Reviewer:
         body = {"reviewer": self._name, "reason": "As it was drawn.", **said}
         decided = self._call("POST", f"{path}/decision", body)
         if decided is not None:
-            self.decisions += 1
+            self.at_s.append(time.monotonic())
             self.told[job["post_id"]] = decided["decision"]["action"]
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -72,6 +77,6 @@ class Reviewer:
             self.repeated += 1
             if method == "GET" and self._stop.is_set():
                 return None
-            threading.Event().wait(_PAUSE_S)
+            time.sleep(_PAUSE_S)
         self.refused.append(f"{method} {path}: no answer in {_TRIES} tries")
         return None

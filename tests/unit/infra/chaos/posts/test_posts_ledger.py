@@ -69,7 +69,7 @@ def test_nobody_reports_a_post_twice() -> None:
 def test_posts_with_items_are_of_the_items_owner() -> None:
     model = ledger().model()
     shown = [(item, post.author_id) for post in model.posts.values() for item in post.item_ids]
-    assert len(shown) > 20
+    assert len(shown) >= 5
     assert all(model.owners[item] == author for item, author in shown)
 
 
