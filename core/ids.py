@@ -36,6 +36,11 @@ def derived_id(parent_id: str, step: str, version: str = "1") -> str:
     return "drv-" + _digest("derived", parent_id, step, version)
 
 
+def upload_post_id(item_id: str) -> str:
+    """Return the id of the post that an upload is judged as."""
+    return derived_id(item_id, "moderation.upload")
+
+
 def new_trace_id() -> str:
     """Return a new W3C trace id: 16 random bytes as 32 lower-case hex characters. No secret, like a span's."""
     return _random_hex(16)

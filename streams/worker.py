@@ -43,7 +43,8 @@ START_TIMEOUT_S = 30.0
 DRAIN_S = 5.0  # for the batch in hand at a stop
 STOP_S = 4.0  # for everything after it
 TICK_STALE_S = 5.0
-MODERATION = frozenset({"moderate-posts", "post-reactions", "author-profiles"})
+MODERATE_UPLOADS = "moderate-uploads"
+MODERATION = frozenset({"moderate-posts", MODERATE_UPLOADS, "post-reactions", "author-profiles"})
 MODERATION_FEATURES = "moderation-features"
 _OF_MODERATION = MODERATION | {"moderation-features"}
 
@@ -73,12 +74,13 @@ def wanted_agents(agents: Sequence[str], settings: Settings) -> tuple[str, ...]:
 
     Manifests name them all. A worker that is left without any is ready, and does nothing.
     """
-    if settings.moderation.enabled:
-        return tuple(agents)
-    left_out = [name for name in agents if name in _OF_MODERATION]
+    off = frozenset[str]() if settings.moderation.uploads else frozenset({MODERATE_UPLOADS})
+    if not settings.moderation.enabled:
+        off = _OF_MODERATION
+    left_out = [name for name in agents if name in off]
     if left_out:
-        _log.info("moderation is off, posts are not moderated", agents_left_out=left_out)
-    return tuple(name for name in agents if name not in _OF_MODERATION)
+        _log.info("moderation is off, or that of uploads", agents_left_out=left_out)
+    return tuple(name for name in agents if name not in off)
 
 
 class Worker:

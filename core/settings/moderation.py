@@ -11,6 +11,9 @@ class ModerationSettings(Section):
     """Moderation of posts."""
 
     enabled: bool = Field(True, description="Score and decide posts. Off: posts are archived and nothing more.")
+    uploads: bool = Field(
+        True, description="Judge uploads like posts, also those that nobody posts. They wait for posts."
+    )
     model: str = Field("moderation@champion", description="Registry model with an alias or a version.")
     challenger: str = Field(
         "moderation@challenger",

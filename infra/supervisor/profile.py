@@ -24,7 +24,8 @@ from storage.log.admin import apply_topics
 
 LOOPBACK = "127.0.0.1"
 CONTENT_AGENTS = ("index-upload", "recommendation-outcomes")
-MODERATION_AGENTS = ("moderate-posts", "post-reactions", "author-profiles")  # in the content worker, too
+# In the content worker, too.
+MODERATION_AGENTS = ("moderate-posts", "moderate-uploads", "post-reactions", "author-profiles")
 BEHAVIOUR_AGENTS = ("interactions", "archive")
 MODERATION_FEATURES_AGENTS = ("moderation-features",)  # in the behaviour worker, which has Feast
 EXTERNAL_BROKER_TIMEOUT_S = 15.0

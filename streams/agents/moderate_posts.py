@@ -17,12 +17,14 @@ from core import topics
 from core.entries import Version
 from core.errors import ConfigurationError
 from core.events import Post, PostDeleted, event_key
+from core.ids import upload_post_id
 from storage.moderation import ModerationStore, StoredPost
 from streams.agent import agent
 from streams.decoding import Delivered
 from streams.dependencies import StreamDeps
 from streams.envelope import Rejected
 from streams.moderation.judges import Asked, PostJudges
+from streams.moderation.uploads import taken_over
 
 NAME = "moderate-posts"
 _TOGETHER = 16  # posts of one call of the moderator and one transaction
@@ -55,8 +57,20 @@ class PostModerator:
             for one in fresh
             if not isinstance(one.event, PostDeleted)
         ]
+        await asyncio.to_thread(self._take_over, [one.post for one in asked])
         await self._decide(asked, batch)
         return []
+
+    def _take_over(self, written: Sequence[StoredPost]) -> None:
+        """End uploads that were judged by themselves and are shown by a post now: nothing is reviewed twice."""
+        named = {upload_post_id(item_id): post for post in written for item_id in post.item_ids}
+        uploads = self._store.posts(list(named)) if named else {}
+        if not uploads:
+            return
+        in_force = self._store.in_force(list(uploads))
+        ends = [taken_over(named[upload_id], upload, in_force.get(upload_id)) for upload_id, upload in uploads.items()]
+        if any(ends):
+            self._store.record(NAME, [], posts=[end for end in ends if end is not None])
 
     async def _decide(self, asked: Sequence[Asked], batch: Sequence[Delivered]) -> None:
         """Decide some posts at a time, all under way at once: while texts are encoded, others are recorded.

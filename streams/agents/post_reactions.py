@@ -1,7 +1,8 @@
 """post-reactions: what others do with posts, counted once each; and posts judged again because of it.
 
 Reports are kept whatever they are about: the post may come after them. Other reactions count for posts that are known.
-Reactions to anything else are other agents' business, as are events that are not valid.
+Reactions to anything else are other agents' business, as are events that are not valid. Reports of an upload are about
+the post that it is judged as; how often uploads are shown or liked is not counted here.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from core import topics
 from core.clock import Clock
 from core.errors import ConfigurationError, Unavailable
 from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share
-from core.ids import derived_id
+from core.ids import derived_id, upload_post_id
 from core.moderation import HARM_CLASSES, HarmClass, PostScores
 from core.ports import StoredRecord
 from core.settings import ModerationSettings, StreamSettings
@@ -87,11 +88,13 @@ class PostReactions:
         self.waiting_for = ""
 
     async def _apply(self, events: Sequence[InteractionEvent]) -> None:
+        about: dict[str, str] = {}
         reports = [event for event in events if isinstance(event, Report)]
         if reports:
+            about = await asyncio.to_thread(self._uploads_among, {str(event.data.item_id) for event in reports})
             kept = await asyncio.to_thread(
                 self._store.add_reports,
-                [_report(event) for event in reports],
+                [_report(event, about.get(str(event.data.item_id))) for event in reports],
                 consumer=NAME,
                 event_ids=[event.id for event in reports],
             )
@@ -112,13 +115,20 @@ class PostReactions:
                 shown = {str(event.data.item_id): self._sample for event in counted if event.id in drawn}
                 await asyncio.to_thread(self._store.open_samples, shown)
         if self._feed is not None:  # also of what was counted before: it may not have been told
-            touched = {str(event.data.item_id) for event in (*reports, *counted)}
+            touched = {str(event.data.item_id) for event in counted}
+            touched |= {about.get(str(event.data.item_id), str(event.data.item_id)) for event in reports}
             await self._feed.changed(authors=sorted({author for author, _ in follows.values()}), posts=sorted(touched))
         self._recorder.count(metrics.EVENTS, len(reports) + len(follows) + len(counted), agent=NAME, outcome="applied")
         self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
 
     def _draws(self, event: InteractionEvent) -> bool:
         return isinstance(event, Impression) and is_drawn(event.id, self._sample)
+
+    def _uploads_among(self, ids: set[str]) -> dict[str, str]:
+        """Return, by id, the posts that those are judged as that are no posts but uploads."""
+        judged_as = {upload_post_id(one): one for one in ids}
+        found = self._store.posts([*ids, *judged_as])
+        return {item_id: post_id for post_id, item_id in judged_as.items() if post_id in found and item_id not in found}
 
     async def _posts_among(self, ids: set[str]) -> set[str]:
         now = time.monotonic()
@@ -234,14 +244,17 @@ def _events(record: StoredRecord) -> list[InteractionEvent]:
     return valid_events(record, topics.INTERACTIONS.stream or "")  # type: ignore[return-value]  # of this stream
 
 
-def _report(event: InteractionEvent) -> PostReport:
-    """Return a report: its first line names the class of harm, the rest is a note; without a class, all is a note."""
+def _report(event: InteractionEvent, post_id: str | None) -> PostReport:
+    """Return a report: its first line names the class of harm, the rest is a note; without a class, all is a note.
+
+    `post_id`: what it is about, where that is not what the event names.
+    """
     data = event.data
     told = data.value if isinstance(data.value, str) else ""
     named, _, rest = told.partition("\n")
     harm: HarmClass | None = next((one for one in HARM_CLASSES if one == named.strip().lower().replace("-", "_")), None)
     return PostReport(
-        post_id=str(data.item_id),
+        post_id=post_id or str(data.item_id),
         reporter_id=data.user_id,
         harm=harm,
         reported_at=event.time,

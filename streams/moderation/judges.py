@@ -4,6 +4,7 @@ Both paths to a decision go through here: a post that was written or changed, an
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -62,13 +63,17 @@ class KnownMedia(Protocol):
 
 @dataclass(frozen=True)
 class Asked:
-    """A post to be judged. `cause` is the event that asks for it. `is_new`: it is not stored yet, or has changed."""
+    """A post to be judged. `event_id` names what asks for it. `is_new`: it is not stored yet, or has changed.
+
+    `timed`: how long it took from the event counts as the time in which posts are decided.
+    """
 
     post: StoredPost
     event_id: str
     event_time: datetime
     is_new: bool
     traceparent: str | None = None
+    timed: bool = True
 
 
 class PostJudges:
@@ -86,6 +91,9 @@ class PostJudges:
         feed: FeatureFeed | None = None,
     ) -> None:
         """`feed` is told what is counted of posts that were judged, and of their authors."""
+        self._under_way = 0
+        self._quiet = asyncio.Event()  # set while nothing is being decided
+        self._quiet.set()
         self._feed = feed
         self._store = store
         self._moderator = moderator
@@ -101,6 +109,22 @@ class PostJudges:
         Raises Unavailable when the catalogue does not answer. A moderator that does not answer is no error here: its
         posts are reviewed by people, as the policy says of failures.
         """
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            return await self._decide(consumer, asked, event_ids)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def quiet(self, longest_s: float) -> None:
+        """Wait for a moment in which nothing is being decided, but not longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._quiet.wait()
+
+    async def _decide(self, consumer: str, asked: Sequence[Asked], event_ids: Sequence[str]) -> list[Judgement]:
         todo, events, judged = list(asked), list(event_ids), list[Judgement]()
         for _ in range(_TRIES):
             todo = await asyncio.to_thread(self._current, todo)
@@ -251,7 +275,7 @@ class PostJudges:
             recorded = await asyncio.to_thread(self._write, consumer, asked, judgements, event_ids)
         if self._feed is not None:
             await self._feed.changed(posts=[one.post.post_id for one in asked])
-        first = {one.post.post_id: one for one in asked if one.is_new}
+        first = {one.post.post_id: one for one in asked if one.is_new and one.timed}
         now = self._clock.now()
         for decision in recorded.decisions:
             self._count(decision)
