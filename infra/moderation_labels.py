@@ -9,7 +9,16 @@ from core.clock import Clock, SystemClock
 from core.moderation import Label
 from core.settings import LearningModerationSettings
 from infra.moderation_history import stored_posts
-from models.moderation.learning.examples import Example, Floats, Known, NaturalRule, by_hand, reported, unreported
+from models.moderation.learning.examples import (
+    Example,
+    Floats,
+    Known,
+    NaturalRule,
+    by_hand,
+    is_proven,
+    reported,
+    unreported,
+)
 from models.moderation.learning.round import is_reported, post_hash
 from models.moderation.policy import Policy, weigh
 from models.progress import Report
@@ -105,8 +114,9 @@ class Posts:
         reporters, accounts = store.reporters(people), store.authors(people)
         found = {}
         for post_id, some in reports.items():
-            told = post_reports(some, reporters, accounts)
-            targets = reported(weigh(told, self._policy.reports, now=self._clock.now()), self._rule)
+            rules = self._policy.reports
+            told = [one for one in post_reports(some, reporters, accounts) if is_proven(one, rules)]
+            targets = reported(weigh(told, rules, now=self._clock.now()), self._rule)
             if targets is not None:
                 found[post_id] = targets
         return found

@@ -24,7 +24,7 @@ from models.moderation.learning.gate import GateRule, Verdict
 from models.moderation.learning.round import Material, RoundRule, learn, post_hash
 from models.moderation.learning.saved import SavedModel, load_saved
 from models.moderation.learning.tune import TuneSettings
-from models.moderation.learning.version import write_version
+from models.moderation.learning.version import origin_of, write_version
 from models.moderation.wording import profane_words_of
 from models.progress import Report
 from models.registry.store import CHALLENGER, ModelRegistry, ModelVersion
@@ -113,7 +113,9 @@ class Learner:
             images=None if self._images is None else self._images(),
             report=self._report,
         )
-        material = Material(said.judged, said.natural, base, self._posts.texts(saved.taught.tolist()))
+        material = Material(
+            said.judged, said.natural, base, self._posts.texts(saved.taught.tolist()), origin_of(parent.manifest)
+        )
         cut = lambda text: [passage.text for passage in passages(text)[0]]  # noqa: E731
         outcome = learn(
             saved, material, self._rule(), self._encoder, words, cut=cut, report=self._report, stop=self._stop

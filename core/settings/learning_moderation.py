@@ -14,7 +14,10 @@ class LearningModerationSettings(Section):
     )
     min_posts: int = Field(50, ge=10, description="Reported posts that are fresh, without which there is no round.")
     report_weight: float = Field(
-        1.0, gt=0, description="Weight of the reports on a class from which they teach it (see the policy's `reports`)."
+        1.0,
+        gt=0,
+        description="Weight of the reports on a class from which they teach it, as the policy weighs `reports`. "
+        "Accounts that are new, or of unknown age, and were never right teach nothing.",
     )
     impressions: int = Field(50, ge=1, description="Impressions without any report from which a post is harmless.")
     harmless_for_each: float = Field(3.0, ge=0, description="Harmless posts that are learned for each reported one.")
@@ -28,6 +31,6 @@ class LearningModerationSettings(Section):
     class_margin: float = Field(0.05, ge=0, description="By how much one class may fall on texts of the base.")
     calibration: float = Field(0.03, ge=0, description="By how much the expected calibration error may grow.")
     steps: int = Field(300, ge=10, description="Steps of learning. More: closer to the reports, farther from before.")
-    learning_rate: float = Field(5e-4, gt=0, description="Step size.")
+    learning_rate: float = Field(3e-4, gt=0, description="Step size.")
     interval_s: float = Field(600.0, ge=0, description="With `--follow`: least time between the starts of two rounds.")
     label_budget: int = Field(50, ge=0, description="Posts a day that people are asked to label, at most.")

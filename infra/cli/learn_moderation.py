@@ -161,10 +161,13 @@ def opened_catalogue(settings: Settings) -> "Iterator[Catalogue]":
 
 def round_text(made: "Round") -> Group:
     """Return a round for a person."""
-    table = Table("texts", "class", "posts", "harmful", f"ROC {made.parent}", made.version, "PR", "", "error", "")
+    tables: dict[str, Table] = {}
     for one in made.verdict.compared:
-        table.add_row(
-            one.of,
+        if one.of not in tables:
+            tables[one.of] = Table(title=f"{one.of}: {made.parent} → {made.version}")
+            for name in ("class", "posts", "harmful", "ROC", "→", "PR", "→", "error", "→"):
+                tables[one.of].add_column(name, justify="left" if name == "class" else "right")
+        tables[one.of].add_row(
             one.harm,
             f"{one.examples:,}",
             f"{one.harmful:,}",
@@ -181,7 +184,7 @@ def round_text(made: "Round") -> Group:
         f"{made.model}/{made.version} learned {made.reported:,} reported posts ({made.fresh:,} fresh; {classes}) and "
         f"{made.harmless:,} that nobody reported; kept: {made.anchors}.",
         f"Left out: {made.kept_out:,} posts like judged ones; {made.judged_left_out:,} judged posts like learned ones.",
-        table,
+        *tables.values(),
         f"{_WORDS[made.outcome]}: {made.reason}; {made.judged:,} posts judged by hand.",
     ]
     if gain is not None:

@@ -15,7 +15,6 @@ from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_
 
 if TYPE_CHECKING:
     from infra.moderation_sampling import Sampled
-    from models.moderation.evaluate import ClassFigures
     from models.moderation.learning.shadow import Comparison, Latency
 
 
@@ -116,14 +115,13 @@ def _comparison(found: "Comparison") -> RenderableType:
         gaps.add_row(harm, f"{gap.posts:,}", f"{gap.mean:+.3f}", f"{gap.mean_absolute:.3f}", f"{gap.share_above:.1%}")
     lines.append(gaps)
     if found.judged:
-        labels = Table("class", "posts", "harmful", "ROC champion", "challenger", "PR champion", "challenger")
-        labels.title = f"On {found.judged:,} posts that people judged"
+        labels = Table(title=f"On {found.judged:,} posts that people judged: champion → challenger")
+        for name in ("class", "posts", "harmful", "ROC area", "→", "PR area", "→"):
+            labels.add_column(name, justify="left" if name == "class" else "right")
         for harm, both in found.on_labels.items():
             one, other = both.champion, both.challenger
-            labels.add_row(
-                harm, f"{one.examples:,}", f"{one.harmful:,}",
-                _area(one, "roc"), _area(other, "roc"), _area(one, "pr"), _area(other, "pr"),
-            )  # fmt: skip
+            areas = (_area(one.roc), _area(other.roc), _area(one.pr), _area(other.pr))
+            labels.add_row(harm, f"{one.examples:,}", f"{one.harmful:,}", *areas)
         lines.append(labels)
         lines += [
             f"{name} restricts {right.restricted:,} of them, {right.rightly:,} as people did"
@@ -134,7 +132,8 @@ def _comparison(found: "Comparison") -> RenderableType:
     else:
         lines.append("nobody has judged any of these posts yet")
     if found.changed:
-        changed = Table("post", "now", "then", "class", "impressions", "people said", title="Posts that would change")
+        changed = Table("post", "now", "then", "class", "impressions", "people said")
+        changed.title = f"{len(found.changed)} of {found.stricter + found.milder} posts that would change"
         for post in found.changed:
             changed.add_row(
                 post.post_id, post.now, post.then, post.harm or "", f"{post.impressions:,}", post.label or ""
@@ -143,12 +142,8 @@ def _comparison(found: "Comparison") -> RenderableType:
     return Group(*lines)
 
 
-def _area(figures: "ClassFigures", name: str) -> str:
-    value = figures.roc if name == "roc" else figures.pr
-    interval = figures.roc_interval if name == "roc" else figures.pr_interval
-    if value is None:
-        return "too few"
-    return f"{value:.3f}" + ("" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})")
+def _area(value: float | None) -> str:
+    return "too few" if value is None else f"{value:.3f}"
 
 
 def _latency(latency: "Latency") -> str:

@@ -183,5 +183,25 @@ MODERATION = Dashboard(
                 ),
             ),
         ),
+        Row(
+            "Learning",
+            (
+                Panel(
+                    "Would the challenger decide otherwise?",
+                    "Posts a second that a challenger scored beside the champion, by what the policy would have made "
+                    "of its scores. No line: there is no challenger.",
+                    "ops",
+                    _RUNBOOK,
+                    ((rate(m.MODERATION_SHADOW, by=("outcome",)), "{{outcome}}"),),
+                ),
+                Panel(
+                    "What became of what was learned?",
+                    "Versions that learned from what people said, by what the gate made of them.",
+                    "short",
+                    _RUNBOOK,
+                    ((highest(m.MODERATION_CANDIDATES, by=("outcome",)), "{{outcome}}"),),
+                ),
+            ),
+        ),
     ),
 )

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from core.moderation import HARM_CLASSES, AuthorFacts, HarmClass, Label, ReactionFacts
 from core.ports import TextEncoder
 from models.moderation.features import PostFeatures
+from models.moderation.policy import PostReport
 from models.moderation.policy.reports import ReportWeights
+from models.moderation.policy.schema import Reports
 from models.moderation.wording import ProfaneWords
 from models.progress import Report
 from models.text.normalise import normalise
@@ -63,6 +65,15 @@ class Example:
     def text(self) -> str:
         """What tells near-duplicates: the text, or the id of a post without one."""
         return self.known.text.strip() or self.known.post_id
+
+
+def is_proven(report: PostReport, policy: Reports) -> bool:
+    """Tell whether a report may teach: people agreed with its author before, or the account is known not to be new.
+
+    Any number of accounts can be made. What they say brings a post before a person, but no model learns it.
+    """
+    days = report.account_age_days
+    return report.upheld > 0 or (days is not None and days >= policy.new_account_days)
 
 
 def reported(weights: ReportWeights, rule: NaturalRule) -> Floats | None:

@@ -13,8 +13,9 @@ The difference is that of the areas under the ROC curve, averaged over the class
 near-duplicates resampled (Efron 1979), both models on the same resample.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -108,10 +109,16 @@ class Verdict:
     refused: tuple[str, ...]
 
 
-def judge(hand: Asked, base: Mapping[str, Asked], rule: GateRule) -> Verdict:
-    """Compare two models. `base` names the sets of texts whose figures may not fall."""
+def judge(
+    hand: Asked, base: Mapping[str, Asked], rule: GateRule, origin: Mapping[str, float] = MappingProxyType({})
+) -> Verdict:
+    """Compare two models. `base` names the sets of texts whose figures may not fall.
+
+    `origin` is the mean ROC area by set of the version that the champion's line began with: many rounds that each lose
+    a little less than the margin must not lose much together.
+    """
     compared = [one for name, asked in {HAND: hand, **base}.items() for one in _compare(name, asked)]
-    refused = [*_lost(compared, rule), *_fallen(compared, rule), *_miscalibrated(compared, rule)]
+    refused = [*_lost(compared, rule), *_fallen(compared, rule, origin), *_miscalibrated(compared, rule)]
     measurable = hand.measurable()
     difference = _difference(hand, measurable) if measurable else None
     if difference is not None and difference.high < -rule.margin:
@@ -165,13 +172,23 @@ def _lost(compared: list[Compared], rule: GateRule) -> list[str]:
     ]
 
 
-def _fallen(compared: list[Compared], rule: GateRule) -> list[str]:
+def mean_areas(compared: Sequence[Compared]) -> dict[str, float]:
+    """Return the champion's mean ROC area by set of base texts: the origin of a line that begins with it."""
+    names = dict.fromkeys(one.of for one in compared if one.of != HAND)
+    return {name: float(np.mean([one.champion_roc for one in compared if one.of == name])) for name in names}
+
+
+def _fallen(compared: list[Compared], rule: GateRule, origin: Mapping[str, float]) -> list[str]:
     refused = []
-    for name in dict.fromkeys(one.of for one in compared if one.of != HAND):
-        old = float(np.mean([one.champion_roc for one in compared if one.of == name]))
+    for name, old in mean_areas(compared).items():
         new = float(np.mean([one.candidate_roc for one in compared if one.of == name]))
         if new < old - rule.margin:
             refused.append(f"on {name} its mean ROC area is {new:.3f}, the champion's {old:.3f}")
+        elif new < origin.get(name, 0.0) - rule.margin:
+            refused.append(
+                f"on {name} its mean ROC area is {new:.3f}, that of the version which the line began with "
+                f"{origin[name]:.3f}"
+            )
     return refused
 
 

@@ -1,7 +1,7 @@
 """One round: from the champion and what people said of posts to a candidate and the gate's verdict."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +38,14 @@ class RoundRule:
 class Material:
     """What a round is made of: posts judged by hand, posts with natural labels, texts the champion's line learned.
 
-    `learned_posts` are the texts of posts that have taught it, and still are there.
+    `learned_posts` are the texts of posts that have taught it, and still are there; `origin`: see `gate.judge`.
     """
 
     judged: Sequence[Example]
     natural: Sequence[Example]
     base: Base
     learned_posts: Sequence[str] = ()
+    origin: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def learn(
     }
     return Outcome(
         arrays=arrays,
-        verdict=judge(hand, base, rule.gate),
+        verdict=judge(hand, base, rule.gate, material.origin),
         reported=len(reported),
         fresh=len(fresh),
         harmless=len(harmless),

@@ -16,6 +16,7 @@ from core.moderation import HARM_CLASSES, HarmClass
 Why = Literal["uncertain", "near-threshold", "rare"]
 RARE_SHARE = 0.25
 _FROM = 0.02  # a class less probable than this is no candidate for being rare harm
+_LEAST = 0.1  # value below which nobody is asked: the model says about 1 % of every class
 _WIDTH = 0.5  # of a threshold, in log-odds: this far away it is worth 1/e
 
 
@@ -86,7 +87,7 @@ def _unsure(posts: Sequence[ScoredPost], thresholds: Mapping[HarmClass, Sequence
             value, why = (near, "near-threshold") if near > unsure else (unsure, "uncertain")
             if best is None or value > best.value:
                 best = Pick(post.post_id, post.language, harm, why, value)  # type: ignore[arg-type]  # one of two
-        if best is not None and best.value > 0.0:
+        if best is not None and best.value >= _LEAST:
             found.append((best, post.group))
     return found
 

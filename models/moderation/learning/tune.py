@@ -37,9 +37,9 @@ class TuneSettings:
 
     steps: int = 300
     batch_size: int = 128
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     weight_decay: float = 1e-2
-    taught_share: float = 0.4
+    taught_share: float = 0.3
     seed: int = 20261122
     threads: int = 1
     hidden: TrainSettings = field(default_factory=TrainSettings)  # what of a post is hidden while learning

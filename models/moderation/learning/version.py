@@ -1,14 +1,17 @@
 """A learned candidate as a version of the registry: weights, manifest and card."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from models.moderation.evaluate import as_plain
-from models.moderation.learning.gate import Verdict
+from models.moderation.learning.gate import Verdict, mean_areas
 from models.moderation.learning.round import Outcome
 from models.moderation.learning.saved import SavedModel
 from models.moderation.weights import save_model
 from models.registry.manifest import CARD, WEIGHTS, Manifest, file_sha256
+
+ORIGIN = "origin"
 
 _CARD = """# Model card: {model} {version}
 
@@ -70,6 +73,7 @@ def write_version(
             "judged_left_out": outcome.judged_left_out,
             "anchors": anchors,
             "base": parent.data.get("base") or dict(parent.data),
+            ORIGIN: origin_of(parent) or mean_areas(outcome.verdict.compared),
         },
         settings=parent.settings,
         metrics={"gate": as_plain(asdict(outcome.verdict))},
@@ -77,6 +81,12 @@ def write_version(
     manifest.write(folder)
     (folder / CARD).write_text(_card(manifest, outcome, parent), encoding="utf-8")
     return manifest
+
+
+def origin_of(manifest: Manifest) -> Mapping[str, float]:
+    """Return the mean ROC area by set of base texts of the version that a line began with; nothing before a round."""
+    found: Mapping[str, float] = manifest.data.get(ORIGIN, {})
+    return found
 
 
 def _card(manifest: Manifest, outcome: Outcome, parent: Manifest) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.moderation import HARM_CLASSES
-from models.moderation.learning.gate import Asked, GateRule, judge
+from models.moderation.learning.gate import Asked, GateRule, judge, mean_areas
 
 CLASSES = len(HARM_CLASSES)
 RULE = GateRule(min_hand=100)
@@ -53,6 +53,17 @@ def test_figures_on_the_base_that_fall_a_little_everywhere_are_refused() -> None
     verdict = judge(asked(400), {"base": asked(400, seed=1, noise=1.7)}, RULE)
     assert verdict.outcome == "held"
     assert "on base its mean ROC area is" in verdict.reason
+
+
+def test_rounds_that_each_lose_a_little_are_refused_when_they_have_lost_too_much_together() -> None:
+    base = {"base": asked(400, seed=1, noise=1.1)}
+    first = judge(asked(400), base, RULE)
+    assert first.outcome == "promoted"
+    began = mean_areas(first.compared)["base"]
+    assert judge(asked(400), base, RULE, {"base": began}).outcome == "promoted"
+    late = judge(asked(400), base, RULE, {"base": began + 0.03})
+    assert late.outcome == "held"
+    assert "the version which the line began with" in late.reason
 
 
 def test_probabilities_that_mean_less_are_refused_though_the_order_is_the_same() -> None:

@@ -23,7 +23,8 @@ from models.moderation.score import HarmModel
 from models.moderation.wording import ProfaneWords
 from models.registry.manifest import Manifest, read_manifest, verify
 
-RULE = RoundRule(min_posts=20, gate=GateRule(min_hand=40, calibration=0.05), tune=TuneSettings(steps=120))
+TUNE = TuneSettings(steps=120, learning_rate=5e-4, taught_share=0.4)
+RULE = RoundRule(min_posts=20, gate=GateRule(min_hand=40, calibration=0.05), tune=TUNE)
 PARENT = Manifest("moderation", "0" * 64, "2026-11-22T00:00:00+00:00", "test", "test", 7)
 
 
