@@ -422,13 +422,6 @@ MODERATION_CANDIDATES = Gauge(
     labels=("outcome",),
     owner="serving",
 )
-MODERATION_POLICY = Counter(
-    "riverlight_moderation_policy_loads",
-    "Looks at a changed policy file. outcome: loaded, refused (the one before stays in force).",
-    labels=("outcome",),
-    owner="streams",
-)
-
 MODERATION_PREVALENCE = Gauge(
     "riverlight_moderation_prevalence_ratio",
     "Share of the impressions of the last 7 days that showed something harmful, from impressions drawn by chance. NaN: "
@@ -474,6 +467,13 @@ MODERATION_SAMPLED = Gauge(
     labels=("state",),
     owner="streams",
 )
+MODERATION_POLICY = Counter(
+    "riverlight_moderation_policy_loads",
+    "Looks at a changed policy file. outcome: loaded, refused (the one before stays in force).",
+    labels=("outcome",),
+    owner="streams",
+)
+
 # Drift -------------------------------------------------------------------------------------------------------------
 
 DRIFT_PSI = Gauge(
