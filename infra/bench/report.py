@@ -14,7 +14,7 @@ makes it again. A figure is the median of the repetitions, which are given besid
 in turns within the same run, above 1 where ours is better. Everything, load generators too, ran on the one machine
 named with each table.
 """
-_COMMAND = re.compile(r"^`riverlight bench run (\w+)`", re.MULTILINE)
+_COMMAND = re.compile(r"^`riverlight bench run ([\w-]+)`", re.MULTILINE)
 
 
 def table(documents: Sequence[dict[str, Any]]) -> Table:

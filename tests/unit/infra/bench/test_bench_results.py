@@ -95,14 +95,14 @@ def test_a_benchmark_that_was_not_measured_again_keeps_its_section(tmp_path: Pat
     def written(name: str, title: str) -> dict[str, object]:
         return measured | {"name": name, "title": title, "command": f"riverlight bench run {name}"}
 
-    one, other = (written(name, f"What {name} does") for name in ("one", "other"))
-    write_page([one, other], page, ["other", "one"])
+    one, other = (written(name, f"What {name} does") for name in ("one", "an-other"))
+    write_page([one, other], page, ["an-other", "one"])
     before = page.read_text()
-    assert before.index("## What other does") < before.index("## What one does")
-    write_page([written("one", "What one does now")], page, ["other", "one"])
+    assert before.index("## What an-other does") < before.index("## What one does")
+    write_page([written("one", "What one does now")], page, ["an-other", "one"])
     after = page.read_text()
-    assert "## What other does" in after and "## What one does now" in after and "## What one does\n" not in after
-    write_page([other], page, ["other", "one"])
+    assert "## What an-other does" in after and "## What one does now" in after and "## What one does\n" not in after
+    write_page([other], page, ["an-other", "one"])
     assert page.read_text() == after
-    write_page([other], page, ["other"])
+    write_page([other], page, ["an-other"])
     assert "## What one" not in page.read_text(), "a benchmark that is no more keeps no section"
