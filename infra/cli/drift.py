@@ -109,7 +109,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axes.barh(names, [one["psi"] for one in known], color=colours)
     for limit, style in ((0.1, ":"), (0.25, "--")):
         axes.axvline(limit, color="#222222", linewidth=0.8, linestyle=style)
-    axes.set_xlabel("population stability index, less what is chance (0.1: look, 0.25: another distribution)")
+    axes.set_xlabel("population stability index (0.1: worth a look, 0.25: another distribution)")
     axes.set_title(f"{report['version']}: {report['rows']:,} posts of the last {report['window_s'] / 60:g} minutes")
     if not known:
         axes.text(0.5, 0.5, "too few posts to compare", transform=axes.transAxes, ha="center")

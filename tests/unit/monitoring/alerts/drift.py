@@ -38,6 +38,16 @@ CASES: list[Case] = [
         {_LANGUAGE_PSI: f"{_HIGH}x10 {_LOW}x30"},
         "20m",
     ),
+    Case(  # what a moderator showed: texts of the training mix, then every hundred posts of translated programs' lines
+        "InputDrift",
+        "a flood of Spanish, as it was measured",
+        {
+            _LANGUAGE_PSI: "0x10 0.21x2 0.426x2 0.81x2 0.983x2 1.291x2 1.441x30",
+            _TEXT_PSI: "0.034x10 0.091x2 0.141x2 0.252x2 0.308x2 0.42x2 0.473x30",
+        },
+        "35m",
+        _LANGUAGE,
+    ),
     Case("InputDrift", "too few rows to say", {_LANGUAGE_PSI: " ".join(["NaN"] * 40)}, "30m"),
     Case(
         "InputDrift",
@@ -46,6 +56,13 @@ CASES: list[Case] = [
         "30m",
     ),
     Case("EmbeddingDrift", "a direction of the vectors", {_TEXT_PSI: f"{_HIGH}x40"}, "30m", _TEXT),
+    Case(
+        "EmbeddingDrift",
+        "the same flood of Spanish",
+        {_TEXT_PSI: "0.034x10 0.091x2 0.141x2 0.252x2 0.308x2 0.42x2 0.473x30"},
+        "40m",
+        _TEXT,
+    ),
     Case(
         "EmbeddingDrift",
         "their mean alone",
