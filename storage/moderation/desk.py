@@ -16,10 +16,16 @@ from storage.moderation.transactions import Transactions
 class ReviewDesk(Transactions):
     """Review jobs, leases, people's decisions, appeals."""
 
-    def next_jobs(self, limit: int = 20, harm: HarmClass | None = None, kind: JobKind | None = None) -> list[ReviewJob]:
-        """Return free jobs: greatest priority first, then the oldest."""
+    def next_jobs(
+        self,
+        limit: int = 20,
+        harm: HarmClass | None = None,
+        kind: JobKind | None = None,
+        reason: str | None = None,
+    ) -> list[ReviewJob]:
+        """Return free jobs: greatest priority first, then the oldest. `reason`: only those opened for it."""
         with self._database.reading() as connection:
-            return jobs.queue(connection, self._clock.now(), limit, 0, harm, kind)
+            return jobs.queue(connection, self._clock.now(), limit, 0, harm, kind, reason)
 
     def held_jobs(self) -> list[ReviewJob]:
         """Return the jobs that somebody holds; the lease that ends first comes first."""

@@ -140,6 +140,7 @@ def queue(
     offset: int = 0,
     harm: HarmClass | None = None,
     kind: JobKind | None = None,
+    reason: str | None = None,
 ) -> list[ReviewJob]:
     """Return free jobs in order: greatest priority first, then the oldest. A lease that ran out frees its job."""
 
@@ -148,6 +149,8 @@ def queue(
             statement = statement.where(JobRow.harm == harm)
         if kind is not None:
             statement = statement.where(JobRow.kind == kind)
+        if reason is not None:
+            statement = statement.where(JobRow.reason == reason)
         statement = statement.order_by(JobRow.rank, JobRow.created_at, JobRow.job_id).limit(limit + offset)
         return [_job(row) for row in connection.execute(statement)]
 

@@ -181,10 +181,9 @@ class Rescorer:
 
     async def find_failed(self) -> None:
         """Note posts whose review is open only because something failed: perhaps it does not any more."""
-        jobs = await asyncio.to_thread(self._store.next_jobs, _FAILED_AT_ONCE, kind="decision")
+        jobs = await asyncio.to_thread(self._store.next_jobs, _FAILED_AT_ONCE, kind="decision", reason="failure")
         for job in jobs:
-            if job.reason == "failure":
-                self._rescoring.failed(job.post_id, f"{job.decision_id}:again", job.created_at)
+            self._rescoring.failed(job.post_id, f"{job.decision_id}:again", job.created_at)
 
     async def judge_some(self, most: int) -> None:
         """Judge the most valuable posts that wait."""

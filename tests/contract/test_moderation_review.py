@@ -60,6 +60,8 @@ def test_the_queue_can_be_asked_for_one_harm_or_kind(store: ModerationStore) -> 
     store.record("m", [], [], [], [a_job("post-1", 9.0, kind="reopened", harm="spam", cause="e2")])
     assert [job.post_id for job in store.next_jobs(harm="spam")] == ["post-1"]
     assert [job.post_id for job in store.next_jobs(kind="sample")] == ["post-0"]
+    assert store.next_jobs(reason="nobody's") == []
+    assert store.next_jobs(reason=store.next_jobs()[0].reason) != []
     assert taken(store, kind="sample").sample_rate == 0.01
     assert taken(store, harm="spam").kind == "reopened"
     assert store.count_jobs() == {

@@ -11,6 +11,7 @@ from core.settings import StreamSettings
 from core.topics import INTERACTIONS
 from monitoring import catalogue as metrics
 from storage.moderation import ProfileChange
+from streams.agents import post_reactions
 from streams.agents.moderate_posts import PostModerator
 from streams.agents.post_reactions import PostReactions, Rescorer, is_drawn
 from streams.moderation.rescoring import Rescoring
@@ -168,6 +169,21 @@ async def test_posts_that_had_no_scores_are_judged_when_the_moderator_is_back(wo
     await rescorer.judge_some(5)
     assert world.action("p") == "allow"
     assert world.store.next_jobs() == []
+
+
+async def test_posts_without_scores_are_found_behind_any_number_of_more_important_reviews(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_reactions, "_FAILED_AT_ONCE", 2)
+    await moderated(world, ("a", "violence .6"), ("b", "violence .7"))
+    world.moderator.away = True
+    await moderated(world, ("p", "a cat"))
+    world.moderator.away = False
+    assert [job.post_id for job in world.store.next_jobs()][-1] == "p"
+    _, rescorer, _ = parts(world)
+    await rescorer.find_failed()
+    await rescorer.judge_some(5)
+    assert world.action("p") == "allow"
 
 
 async def test_what_a_person_decided_stands(world: World) -> None:
