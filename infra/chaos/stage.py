@@ -139,6 +139,7 @@ class Stage:
         encoder: tuple[str, ...] = ()
         if self._setting.encoder is not None:
             real = "Ray Serve: image encoder, gateway with the live index"
+            real += ", moderator" if POSTS in self._agents else ""
             encoder = (real if self.on_ray_serve else "a stand-in encoder",)
         agents = tuple(f"agent {agent} (worker process)" for agent in sorted(self._agents))
         return (*agents, *encoder)
