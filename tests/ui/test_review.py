@@ -507,3 +507,20 @@ FOCUSED = """() => {
   const style = getComputedStyle(label ?? one);
   return [one.id || one.tagName, style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
 }"""
+
+
+def test_measures_stand_under_the_queue_and_what_is_unknown_is_said_so(
+    visit: Visit, posts: DecidedPosts, shot: Callable[[str], None]
+) -> None:
+    for number in range(12):
+        posts.put(f"down-{number}", "enforce", age=timedelta(hours=1))
+    posts.store.add_reactions(
+        "test", [ReactionDelta("e", "down-1", impressions=1_204, at=datetime(2026, 1, 1, tzinfo=UTC))]
+    )
+    page = visit.open(QUEUE)
+    section = page.get_by_role("region", name="The last 7 days")
+    expect(section).to_contain_text("unknown")  # prevalence: nobody has looked at a sample
+    expect(section).to_contain_text("1,204")
+    expect(section).to_contain_text("100% (76%–100%)")
+    assert visit.complaints == []
+    shot("review-measures")
