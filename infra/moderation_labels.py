@@ -1,6 +1,6 @@
 """What people said of stored posts, collected for learning: judged by hand, reported, or shown and never reported."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -102,9 +102,13 @@ class Posts:
 
     def _newest(self, since: datetime) -> list[ScannedPost]:
         """Return the newest `max_posts` posts, and before them whatever people judged."""
-        found = list(stored_posts(self._store, since))
-        cut = len(found) - self._settings.max_posts
-        return [post for place, post in enumerate(found) if place >= cut or post.label is not None]
+        judged: list[ScannedPost] = []
+        newest: deque[ScannedPost] = deque()
+        for post in stored_posts(self._store, since):
+            newest.append(post)
+            if len(newest) > self._settings.max_posts and (oldest := newest.popleft()).label is not None:
+                judged.append(oldest)
+        return [*judged, *newest]
 
     def _weights(self, post_ids: Sequence[str]) -> dict[str, Floats]:
         """Return what reports teach of posts, weighed as the policy weighs them."""

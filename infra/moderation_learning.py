@@ -18,6 +18,7 @@ from core.moderation import HarmClass
 from core.ports import TextEncoder
 from core.settings import LearningModerationSettings
 from infra.moderation_labels import Posts, silent
+from models.drift.reference import Reference
 from models.moderation.learning.base import load_base
 from models.moderation.learning.examples import Floats
 from models.moderation.learning.gate import GateRule, Verdict
@@ -132,6 +133,7 @@ class Learner:
                 code_version=_code_version(),
                 created=self._clock.now().astimezone(UTC).isoformat(timespec="seconds"),
             )
+            _carry_reference(parent, Path(folder), manifest.sha256)
             registered = self._registry.register(MODEL, Path(folder))
         became, reason = self._point(parent.version, manifest.version, outcome.verdict)
         return Round(
@@ -190,6 +192,17 @@ class Learner:
             GateRule(chosen.min_hand, chosen.margin, chosen.class_margin, chosen.calibration),
             TuneSettings(steps=chosen.steps, learning_rate=chosen.learning_rate),
         )
+
+
+def _carry_reference(parent: ModelVersion, folder: Path, sha256: str) -> None:
+    """Give a candidate its parent's reference for drift: both go back to the same texts, but scores are its own."""
+    try:
+        found = Reference.load(parent.folder, made_for=parent.manifest.sha256)
+    except IntegrityError:  # without one the first live rows are the reference
+        return
+    if found is not None:
+        kept = tuple(feature for feature in found.features if feature.kind != "score")
+        Reference(found.system, kept).save(folder, made_for=sha256)
 
 
 def _code_version() -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.moderation.policy import Policy
     from storage.catalogue import Catalogue
 
-_LOOK_S = 5.0
+_LOOK_S = 30.0  # each look reads the posts of `learning_moderation.days`
 _WORDS = {
     "promoted": "Promoted",
     "challenger": "Challenger: it scores live posts beside the champion and decides nothing",

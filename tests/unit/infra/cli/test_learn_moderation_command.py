@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "models" / "moderation" / "learning"))
-from harm_words import ENCODER, texts, write_champion
+from harm_words import ENCODER, posts, texts, write_champion
 from moderation_said import POLICY, SETTINGS, World
 
 from core.errors import Unavailable
+from core.moderation import HARM_CLASSES
 from core.settings import CatalogueSettings
 from infra.cli import learn_moderation
 from infra.cli.learn_moderation import Following
@@ -26,6 +27,9 @@ from infra.cli.main import app
 from infra.cli.output import OutputFormat
 from infra.moderation_labels import Posts
 from infra.moderation_learning import Learner
+from models.drift.reference import Reference, reference_of
+from models.moderation.drift import WatchedPost, rows_of
+from models.registry.manifest import read_manifest
 from models.registry.packaged import open_registry
 from models.registry.store import CHALLENGER
 from storage.catalogue import Catalogue
@@ -49,6 +53,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion, and posts with a word of hate that it does not know, which people reported or judged."""
     home = tmp_path_factory.mktemp("filled")
     write_champion(home / "first")
+    some = posts(texts(np.random.default_rng(1), 200))
+    watched = [WatchedPost(one, dict.fromkeys(HARM_CLASSES, 0.1), len(one.text)) for one in some]
+    rows = rows_of(watched, text_dim=ENCODER.dim, image_dim=4)
+    sha256 = read_manifest(home / "first").sha256
+    reference_of(rows, system="moderation", source="200 texts").save(home / "first", made_for=sha256)
     open_registry(home).register(MODEL, home / "first", alias="champion")
     catalogue = Catalogue.open(f"sqlite:///{home / 'catalogue.db'}", CatalogueSettings())
     world, generator = World(catalogue), np.random.default_rng(3)
@@ -100,6 +109,15 @@ def test_what_people_reported_is_learned_registered_and_promoted(home: Path) -> 
     manifest = open_registry(home).show(MODEL).manifest
     assert (manifest.parent, manifest.metrics["gate"]["outcome"]) == (before, "promoted")
     assert "0 reported posts are fresh" in run(code=2)  # nothing is learned twice
+
+
+def test_a_candidate_has_the_reference_for_drift_of_its_line_but_not_the_scores_of_another(home: Path) -> None:
+    run()
+    version = open_registry(home).show(MODEL)
+    found = Reference.load(version.folder, made_for=version.manifest.sha256)
+    assert found is not None
+    kinds = {feature.kind for feature in found.features}
+    assert kinds == {"input", "embedding"}
 
 
 def test_shadow_first_makes_a_challenger_of_what_would_be_promoted(home: Path) -> None:
