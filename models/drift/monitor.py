@@ -66,12 +66,24 @@ class DriftMonitor:
             self._watch(self._trained.beside(kept))
 
     def observe(self, rows: Rows) -> None:
-        """Count rows."""
+        """Count rows. The call that completes the first rows makes a reference of them, which takes a second; `report`
+        does not wait for it.
+
+        Raises OSError or IntegrityError where that cannot be kept; it is compared with nevertheless.
+        """
         if not len(rows):
             return
         with self._lock:
-            self._learn(rows)
             self._window.add(np.concatenate([[float(len(rows))], *(self._tally(one, rows) for one in self._features)]))
+            first = self._completed(rows)
+        if first:
+            learned = self._reference_of(first)
+            try:
+                learned = self._kept(learned)
+            finally:  # what cannot be kept can be compared with all the same
+                with self._lock:
+                    self._first = None
+                    self._watch(self._trained.beside(learned))
 
     def report(self) -> DriftReport:
         """Compare what the window has with the reference."""
@@ -94,25 +106,32 @@ class DriftMonitor:
         found = feature.of(rows)
         return np.zeros_like(feature.tally) if found is None else found
 
-    def _learn(self, rows: Rows) -> None:
-        """Keep the first rows; once there are enough, they are the reference of what training gave none for."""
+    def _completed(self, rows: Rows) -> list[Rows]:
+        """Keep the first rows; return all of them once, when there are enough."""
         if self._first is None:
-            return
+            return []
+        before = sum(map(len, self._first))
+        if before >= self._limits.first:  # another thread makes the reference
+            return []
         self._first.append(rows)
-        count = sum(map(len, self._first))
-        if count < self._limits.first:
-            return
-        found = reference_of(
-            _without(_joined(self._first), self._trained),
+        return list(self._first) if before + len(rows) >= self._limits.first else []
+
+    def _reference_of(self, first: Sequence[Rows]) -> Reference:
+        """Return the reference of the first rows, of what training gave none for."""
+        rows = _joined(first)
+        return reference_of(
+            _without(rows, self._trained),
             system=self._system,
-            source=f"the first {count:,} live rows",
+            source=f"the first {len(rows):,} live rows",
             least=0,
         )
-        self._first = None
-        if self._keep is not None:
-            self._keep.mkdir(parents=True, exist_ok=True)
-            found = found.save_once(self._keep, made_for=self._version)
-        self._watch(self._trained.beside(found))
+
+    def _kept(self, found: Reference) -> Reference:
+        """Keep a reference for restarts and other replicas; return theirs where they were first."""
+        if self._keep is None:
+            return found
+        self._keep.mkdir(parents=True, exist_ok=True)
+        return found.save_once(self._keep, made_for=self._version)
 
 
 def _joined(batches: Sequence[Rows]) -> Rows:

@@ -1,12 +1,14 @@
 """Watches whether posts and their scores are still like those that the model was trained on. For the moderator.
 
-Watching never costs a post its scores: posts are put aside and counted dozens at a time, and what goes wrong here is
-logged, and told in place of the numbers.
+Watching never costs a post its scores: posts are put aside and counted dozens at a time in a thread of its own (making
+a reference of the first ones takes a second), and what goes wrong here is logged, and told in place of the numbers.
 """
 
 import math
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,7 @@ class PostDrift:
         self._limits, self._keep = limits, keep
         self._waiting: list[WatchedPost] = []
         self._lock = threading.Lock()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="post-drift")
         self._monitor: DriftMonitor | None = None
         self._version = ""
         self._problem = ""
@@ -82,9 +85,22 @@ class PostDrift:
         if len(self._waiting) < _AT_ONCE:
             return
         waiting, self._waiting = self._waiting, []
+        with suppress(RuntimeError):  # it was closed meanwhile
+            self._worker.submit(self._count, model, waiting)
+
+    def close(self) -> None:
+        """Count nothing any more; what is counted can still be asked for. Closing again changes nothing."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def status(self) -> DriftStatus:
+        """Return the comparison of now; up to 64 posts are not counted in it yet."""
+        _, report, _ = self._report()
+        return DriftStatus(report, self._problem)
+
+    def _count(self, model: HarmModel, posts: Sequence[WatchedPost]) -> None:
         try:
             self._monitor_of(model.version).observe(
-                rows_of(waiting, text_dim=model.scaling.text_dim, image_dim=model.scaling.image_dim)
+                rows_of(posts, text_dim=model.scaling.text_dim, image_dim=model.scaling.image_dim)
             )
             self._track()
         except Exception as error:  # a defect here must not take the scores from posts
@@ -92,11 +108,6 @@ class PostDrift:
             if problem != self._problem:
                 _log.exception("drift_not_watched", version=model.version)
             self._problem = problem
-
-    def status(self) -> DriftStatus:
-        """Return the comparison of now; up to 64 posts are not counted in it yet."""
-        _, report, _ = self._report()
-        return DriftStatus(report, self._problem)
 
     def _monitor_of(self, version: str) -> DriftMonitor:
         """Return the monitor of a model; another model begins with an empty window and its own reference."""

@@ -133,6 +133,8 @@ class PostScorer:
         """Fail what is under way."""
         self._texts.close()
         self._models.close()
+        if self._drift is not None:
+            self._drift.close()
 
     # --- words and media ---------------------------------------------------------------------------------------
 

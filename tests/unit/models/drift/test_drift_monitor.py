@@ -1,5 +1,6 @@
 """A window slides, and a system without a reference of training makes one of what it sees first."""
 
+import threading
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from core.errors import IntegrityError
 from models.drift.monitor import DriftMonitor, Limits
-from models.drift.reference import Rows, reference_of
+from models.drift.reference import Reference, Rows, reference_of
 from models.drift.window import Window
 from models.registry.manifest import DRIFT
 
@@ -91,7 +92,7 @@ def test_what_training_gave_no_reference_for_is_compared_with_the_first_rows(clo
     monitor.observe(rows(1))
     monitor.observe(rows(400))
     report = monitor.report()
-    assert (report.learning, report.rows) == (None, 401)
+    assert (report.learning, report.rows) == (None, 400)
     assert {one.name: one.source for one in report.features} == {
         "length": "training",
         "posts": "the first 1,000 live rows",
@@ -137,3 +138,32 @@ def test_no_rows_change_nothing(clock):
     monitor = DriftMonitor("test", "v1", None, clock, Limits(first=10))
     monitor.observe(Rows())
     assert (monitor.report().learning, monitor.report().rows, monitor.report().features) == (0, 0, ())
+
+
+def test_a_report_does_not_wait_for_a_reference_that_is_being_made(clock, monkeypatch):
+    begun, finish = threading.Event(), threading.Event()
+
+    def slowly(*arguments: object, **more: object) -> Reference:
+        begun.set()
+        assert finish.wait(10)
+        return reference_of(*arguments, **more)
+
+    monkeypatch.setattr("models.drift.monitor.reference_of", slowly)
+    monitor = DriftMonitor("test", "v1", None, clock, Limits(first=300))
+    maker = threading.Thread(target=monitor.observe, args=(rows(300),))
+    maker.start()
+    assert begun.wait(10)
+    monitor.observe(rows(50))
+    assert (monitor.report().learning, monitor.report().rows) == (300, 350)
+    finish.set()
+    maker.join(10)
+    monitor.observe(rows(50))
+    assert (monitor.report().learning, monitor.report().rows, len(monitor.report().features)) == (None, 50, 6)
+
+
+def test_a_reference_that_cannot_be_kept_is_compared_with_all_the_same(clock, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monitor = DriftMonitor("test", "v1", None, clock, Limits(first=300), keep=tmp_path / "file/folder")
+    with pytest.raises(OSError):
+        monitor.observe(rows(300))
+    assert (monitor.report().learning, len(monitor.report().features)) == (None, 6)
