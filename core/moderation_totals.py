@@ -13,8 +13,9 @@ from core.errors import InvalidEvent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: How many of an author's newest standing violations are told with their times: windows count at most so many.
-STRIKES_KEPT = 8
+#: How many of an author's newest standing violations are told with their times. One may be a post's own, so that
+#: windows can count one less.
+STRIKES_KEPT = 9
 
 
 class AuthorTotals(Struct, kw_only=True, frozen=True, tag_field="of", tag="author", gc=False):

@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 
 #: Trailing windows of violations, in days, by name.
 VIOLATION_DAYS: Mapping[str, int] = {"week": 7, "month": 30}
+MOST_VIOLATIONS = STRIKES_KEPT - 1  # that a window counts
 REPORTS = tuple(f"reports_{harm}" for harm in (*HARM_CLASSES, UNNAMED))
 #: What is known of a post, in the order of a row. The author's are without the post's own part in them.
 KNOWN = (
@@ -37,7 +38,7 @@ def known(author: Mapping[str, Ints], post: Mapping[str, Ints], at_us: Ints) -> 
     """Return `KNOWN` of n posts, `(n,)` each, at `(n,)` moments (microseconds since the epoch).
 
     `author` and `post` are columns of the views `author_totals` and `post_totals`, each as of the moment of its row.
-    Violations in windows are counted among the `STRIKES_KEPT` newest.
+    A window counts `MOST_VIOLATIONS` at most.
     """
     strikes = np.stack([author[f"strike_{n}_us"] for n in range(1, STRIKES_KEPT + 1)], axis=1)  # (n, kept)
     struck = post["struck_us"]
@@ -46,7 +47,7 @@ def known(author: Mapping[str, Ints], post: Mapping[str, Ints], at_us: Ints) -> 
         since = at_us - days * DAY_US
         inside = ((strikes > since[:, None]) & (strikes > 0)).sum(axis=1)
         own = (struck > since) & (strikes == struck[:, None]).any(axis=1)
-        found[f"author_violations_{name}"] = inside - own
+        found[f"author_violations_{name}"] = np.minimum(inside - own, MOST_VIOLATIONS)
     reports = np.sum([post[name] for name in REPORTS], axis=0)
     counted = post["own_posts"] > 0  # until then nothing of the post is in its author's totals
     found["author_reports"] = author["reports"] - np.where(counted, reports, 0)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from core.moderation_totals import UNNAMED, whole_us
 from features.schema import DAY_US
-from features.transforms.moderation import REPORTS, VIOLATION_DAYS
+from features.transforms.moderation import MOST_VIOLATIONS, REPORTS, VIOLATION_DAYS
 from storage.moderation import Author, Reactions, Report
 
 
@@ -22,7 +22,7 @@ def features_of(author: Author, reactions: Reactions, reports: Sequence[Report],
     known: dict[str, float | None] = {
         "author_violations": facts.violations,
         **{
-            f"author_violations_{name}": sum(at > now_us - days * DAY_US for at in struck)
+            f"author_violations_{name}": min(sum(at > now_us - days * DAY_US for at in struck), MOST_VIOLATIONS)
             for name, days in VIOLATION_DAYS.items()
         },
         "author_reports": facts.reports_received,

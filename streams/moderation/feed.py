@@ -20,10 +20,11 @@ class FeatureFeed:
         self._totals = totals
         self._publisher = publisher
 
-    async def changed(self, *, authors: Iterable[str] = (), posts: Iterable[str] = ()) -> None:
+    async def changed(self, *, authors: Iterable[str] = (), posts: Iterable[str] = (), timeout_s: float = 10.0) -> None:
         """Publish the totals of authors, and of posts with their authors. Raises Unavailable."""
         found = await asyncio.to_thread(self._totals.read, list(authors), list(posts))
         if found:
             await self._publisher.publish(
-                [OutgoingRecord(topics.FEATURES.name, totals_key(one), encode_totals(one)) for one in found]
+                [OutgoingRecord(topics.FEATURES.name, totals_key(one), encode_totals(one)) for one in found],
+                timeout_s=timeout_s,
             )

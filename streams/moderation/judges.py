@@ -49,6 +49,7 @@ from streams.moderation.shadow import compare_challenger, told_of
 _TRIES = 3  # when a post is decided by somebody else meanwhile
 _EXPLAIN_S = 1.5
 _PAUSE_S = 0.25  # between tries to have posts scored
+_TELL_S = 1.0
 
 _log = structlog.get_logger("streams.moderation")
 
@@ -273,8 +274,7 @@ class PostJudges:
     ) -> None:
         with self._recorder.time(metrics.MODERATION_SECONDS, stage="store"):
             recorded = await asyncio.to_thread(self._write, consumer, asked, judgements, event_ids)
-        if self._feed is not None:
-            await self._feed.changed(posts=[one.post.post_id for one in asked])
+        await self._tell([one.post.post_id for one in asked])
         first = {one.post.post_id: one for one in asked if one.is_new and one.timed}
         now = self._clock.now()
         for decision in recorded.decisions:
@@ -282,6 +282,14 @@ class PostJudges:
             if (one := first.get(decision.post_id)) is not None:
                 age_s = max(0.0, (now - one.event_time).total_seconds())
                 self._recorder.observe(metrics.MODERATION_DECISION_SECONDS, age_s, action=decision.action)
+
+    async def _tell(self, post_ids: Sequence[str]) -> None:
+        """Tell what is counted now. Deciding does not depend on it: `moderation-features` tells of decisions, too."""
+        if self._feed is not None:
+            try:
+                await self._feed.changed(posts=post_ids, timeout_s=_TELL_S)
+            except Unavailable as error:
+                _log.warning("features_not_told", posts=len(post_ids), error=str(error))
 
     def _write(
         self, consumer: str, asked: Sequence[Asked], judgements: Sequence[Judgement], event_ids: Sequence[str]

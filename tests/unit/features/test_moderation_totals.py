@@ -14,7 +14,7 @@ from core.topics import FEATURES
 from features.archive import ArchiveWriter
 from features.moderation import build_totals_history, known_frame
 from features.totals import columns_of, row_of, view_of
-from features.transforms.moderation import KNOWN, known
+from features.transforms.moderation import KNOWN, MOST_VIOLATIONS, known
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 SETTINGS = FeatureSettings()
@@ -81,11 +81,13 @@ def test_violations_leave_their_windows_as_time_passes_although_nothing_happens(
     assert known_of(author, post, NOW + timedelta(days=24))["author_violations_month"] == 0
 
 
-def test_of_many_violations_the_newest_are_counted_in_windows_and_all_of_them_in_sum() -> None:
+@pytest.mark.parametrize("own", [0, 3])
+def test_of_many_violations_a_window_counts_as_many_as_the_log_does_and_the_sum_all(own: int) -> None:
     strikes = [us(hours=n) for n in range(1, STRIKES_KEPT + 1)]
     author = AuthorTotals(author_id="a", as_of_us=us(), violations=50, strikes_us=strikes)
-    found = known_of(author, PostTotals(post_id="p", author_id="a", as_of_us=us()))
-    assert (found["author_violations"], found["author_violations_week"]) == (50, STRIKES_KEPT)
+    post = PostTotals(post_id="p", author_id="a", as_of_us=us(), struck_us=strikes[own] if own else 0)
+    found = known_of(author, post)
+    assert (found["author_violations"], found["author_violations_week"]) == (50 - bool(own), MOST_VIOLATIONS)
 
 
 def test_what_is_not_known_is_no_number() -> None:

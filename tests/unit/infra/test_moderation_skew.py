@@ -1,5 +1,6 @@
 """What decisions knew is what training reads of those moments: on a stream of posts, reactions, reports and reviews."""
 
+import math
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from storage.moderation.totals import TotalsReader
 from streams.agents.moderate_posts import PostModerator
 from streams.agents.moderation_features import TotalsWriter
 from streams.agents.post_reactions import PostReactions, Rescorer
+from streams.moderation.judges import Asked
 from streams.moderation.rescoring import Rescoring
 from tests.unit.streams.moderation.world import World
 
@@ -177,6 +179,14 @@ async def test_the_online_store_ends_with_what_the_catalogue_holds(world: World,
         strict=True,
     ):
         assert list(row.values.values()) == row_of(post)
+    authors = dict(stream.authors)
+    online = reader.known_of({**authors, "nobody's": "nobody"})
+    asked = [Asked(post, "", world.clock.now(), is_new=False) for post in world.store.posts(list(authors)).values()]
+    for facts in world.judges._facts(asked):  # what a decision would know now
+        read = online[facts.post.post_id]
+        assert {name: value for name, value in read.items() if not math.isnan(value)} == pytest.approx(facts.features)
+    assert online["nobody's"]["likes"] == 0 and math.isnan(online["nobody's"]["author_profane_rate"])
+    assert reader.known_of({}) == {}
     world.clock.pass_s(400 * 86_400)
     assert {row.status for row in reader.author_totals(AUTHORS)} == {"fresh"}  # totals hold until they change
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import Unavailable
 from core.moderation import decode_decision, decode_verdict
-from core.topics import DECISIONS, VERDICTS
+from core.topics import DECISIONS, FEATURES, VERDICTS
 from monitoring import catalogue as metrics
 from streams.agents.moderate_posts import NAME, PostModerator
 from tests.unit.streams.moderation.world import World
@@ -167,3 +167,12 @@ async def test_many_posts_are_recorded_some_at_a_time_and_those_that_were_are_no
     assert world.catalogue.seen(NAME, [one.event.id for one in batch]) == {one.event.id for one in batch}
     assert world.catalogue.outbox_size() - before == 2 * (40 - len(kept))  # a decision and a verdict each
     assert all(len(world.store.decisions_of(f"p{number}")) == 1 for number in range(40))
+
+
+async def test_posts_are_decided_also_while_the_broker_is_away(world: World, agent: PostModerator) -> None:
+    world.publisher.down = True
+    assert await agent([world.written("p", "hate .999")]) == []
+    assert world.action("p") == "enforce"
+    world.publisher.down = False
+    await agent([world.written("q", "a cat")])
+    assert {record.key for record in world.publisher.of(FEATURES.name)} == {"q", "author"}
