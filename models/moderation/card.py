@@ -23,7 +23,7 @@ model has nothing to judge by is unknown, not harmless.
 
 | | |
 | --- | --- |
-| network | early fusion of six modalities, shared layers, a head a class; {members} networks averaged |
+| network | early fusion of six modalities, shared layers, a head a class; networks averaged: {members} |
 | experts | {experts} linear ones on the text, whose opinions the networks are given |
 | text | {text_encoder}, frozen; hashed words; length, capitals, links, money, profane words |
 | images | {image_encoder}, frozen; one NSFW score |
@@ -57,7 +57,8 @@ nothing is known, and the model says so.
 ## Measured
 
 Held out: five folds, near-duplicates and answers to one question in one fold, by the text alone. Harmful is a score of
-one half or more. In brackets 95 % bootstrap intervals over groups of near-duplicates.
+one half or more. In brackets 95 % bootstrap intervals over groups of near-duplicates. `logistic` are logistic heads on
+the same vectors in the same folds, learned from the texts of that kind alone: the strongest of the simple baselines.
 
 {held_out}
 
@@ -79,7 +80,8 @@ are right for a mixture like the training texts, in which harm is far more frequ
 ### Benign but edgy
 
 {edgy_texts} harmless sentences with words that harm is made of. The share scored 0.5 or more in some class:
-{edgy_half}; 0.9 or more: {edgy_nine}.
+{edgy_half}; 0.9 or more: {edgy_nine}. Of {edgy_topics} there are no harmless training
+sentences: {edgy_new} of those {edgy_new_texts} are scored 0.5 or more. Of the other topics there are some.
 
 {edgy}
 
@@ -137,13 +139,16 @@ def render_card(manifest: Manifest) -> str:
         violations=rates.violations,
         telling=rates.telling_comments,
         spam_days=rates.spam_account_days,
-        held_out=_held_out(metrics["held_out"]),
+        held_out=_held_out(metrics["held_out"], metrics["heads"]),
         calibration=_calibration(metrics["calibration"]),
         own_texts=sum(one["texts"] for one in metrics["own_test"]["languages"].values()),
         languages=_languages(metrics["own_test"]["languages"], edgy["by"]["language"]),
         edgy_texts=edgy["texts"],
         edgy_half=f"{edgy['any']['from_0.5']:.1%}",
         edgy_nine=f"{edgy['any']['from_0.9']:.1%}",
+        edgy_topics=", ".join(edgy["new_topics"]),
+        edgy_new=f"{edgy['by']['kind']['edgy-new']['from_0.5']:.1%}",
+        edgy_new_texts=edgy["by"]["kind"]["edgy-new"]["texts"],
         edgy=_edgy(edgy),
         surroundings=_surroundings(metrics["surroundings"]),
         quantized=_quantized(metrics["quantized"], metrics["int8"]),
@@ -153,7 +158,7 @@ def render_card(manifest: Manifest) -> str:
     )
 
 
-def _held_out(figures: Mapping[str, Any]) -> str:
+def _held_out(figures: Mapping[str, Any], heads: Mapping[str, Any]) -> str:
     rows = []
     for part in ("all", *PARTS):
         for harm, one in figures.get(part, {}).items():
@@ -166,11 +171,16 @@ def _held_out(figures: Mapping[str, Any]) -> str:
                         harm,
                         f"{one['harmful']} of {one['examples']}",
                         f"{one['roc']:.3f} ({low:.3f}–{high:.3f})",
+                        _logistic(heads.get(part, {}).get(harm)) if part != "all" else "–",
                         f"{one['pr']:.3f} ({pr_low:.3f}–{pr_high:.3f})",
                         f"{one['harmful'] / one['examples']:.3f}",
                     )
                 )
-    return _table(("texts", "class", "harmful", "ROC area", "PR area", "PR by chance"), rows)
+    return _table(("texts", "class", "harmful", "ROC area", "logistic", "PR area", "PR by chance"), rows)
+
+
+def _logistic(figures: Mapping[str, Any] | None) -> str:
+    return "–" if figures is None or figures["roc"] is None else f"{figures['roc']:.3f}"
 
 
 def _calibration(figures: Mapping[str, Any]) -> str:

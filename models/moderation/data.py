@@ -88,9 +88,10 @@ class HarmTexts:
         return np.isin(np.array(self.sources), PARTS[part])
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
-        """A mask of the texts that somebody judged for harm other than spam."""
-        return np.any([self.of(part) for part in PARTS if part != "spam"], axis=0)
+    def parts(self) -> NDArray[np.str_]:
+        """The judged part of each text `(n,)`; '' for plain texts and for messages and mails."""
+        named = {source: part for part, sources in PARTS.items() if part != "spam" for source in sources}
+        return np.array([named.get(source, "") for source in self.sources], np.str_)
 
     def folds(self, count: int = 5, seed: int = 0) -> NDArray[np.int64]:
         """Return fold numbers `(n,)`; near-duplicates are in one fold."""

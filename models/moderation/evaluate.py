@@ -23,6 +23,7 @@ from models.moderation.data import PARTS, HarmTexts
 
 Floats = NDArray[np.float64]
 LEAST = 5  # examples of each side without which an area is not given
+READINGS = ("any score", "against others")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -87,6 +88,23 @@ def by_part(
         if rows.any():
             found[part] = by_class(scores[rows], data.targets[rows], groups=data.groups[rows], intervals=intervals)
     return found
+
+
+def by_reading(data: HarmTexts, scores: Floats, *, intervals: bool = True) -> dict[str, dict[str, ClassFigures]]:
+    """Measure the scored answers by other readings of their labels: each gives other areas for the same scores.
+
+    `any score`: harmful from the first person who said so. `against others`: answers scored for one class are harmless
+    in every other, so that telling what an answer is about is enough for most pairs.
+    """
+    rows = data.of("pyrit")
+    targets, values, groups = data.targets[rows], scores[rows], data.groups[rows]
+    any_score = np.where(np.isfinite(targets), (targets > 0).astype(np.float32), np.nan).astype(np.float32)
+    others = np.nan_to_num(targets)
+    return {
+        name: by_class(values, chosen, groups=groups, intervals=intervals)
+        for name, chosen in ((READINGS[0], any_score), (READINGS[1], others))
+        if rows.any()
+    }
 
 
 def calibration_figures(data: HarmTexts, logits: Floats, folds: NDArray[np.int64]) -> dict[str, Any]:

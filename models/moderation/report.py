@@ -7,7 +7,7 @@ from rich.table import Table
 
 from core.moderation import HARM_CLASSES
 from models.moderation.data import PARTS
-from models.moderation.evaluate import ClassFigures
+from models.moderation.evaluate import READINGS, ClassFigures
 from models.moderation.evaluate_ladder import Ladder, mean_roc
 
 _SHORT = {"violence": "viol.", "nudity": "nudity", "hate": "hate", "self_harm": "s-harm", "spam": "spam"}
@@ -43,7 +43,19 @@ def ladder_tables(ladder: Ladder) -> list[Table]:
                 f"{rung.post_ms:.3f}",
             )
         tables.append(table)
-    return tables
+    return [*tables, _readings_table(ladder)]
+
+
+def _readings_table(ladder: Ladder) -> Table:
+    """Return ROC areas on the scored answers by other readings of their labels."""
+    table = Table(title="ROC area on the scored answers, by other readings of their labels")
+    table.add_column("variant", no_wrap=True)
+    columns = [(reading, harm) for reading in READINGS for harm in HARM_CLASSES if harm != "spam"]
+    for reading, harm in columns:
+        table.add_column(f"{reading}\n{_SHORT[harm]}", justify="right")
+    for rung in ladder.rungs:
+        table.add_row(rung.name, *(_number(_value(rung.bare, reading, harm, "roc")) for reading, harm in columns))
+    return table
 
 
 def transfer_table(found: Mapping[str, Mapping[str, Mapping[str, ClassFigures]]]) -> Table:

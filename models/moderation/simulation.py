@@ -23,14 +23,14 @@ _CITIES = (("Lisbon", "PT"), ("Kyiv", "UA"), ("Nairobi", "KE"), ("Lima", "PE"), 
 class Assumptions:
     """The rates of the simulation. Pairs are of a harmless and a harmful post."""
 
-    reports_per_thousand: tuple[float, float] = (0.15, 6.0)
+    reports_per_thousand: tuple[float, float] = (0.2, 3.0)
     likes_per_thousand: tuple[float, float] = (40.0, 25.0)
     shares_per_thousand: tuple[float, float] = (6.0, 8.0)
     comments_per_thousand: tuple[float, float] = (8.0, 12.0)
-    violations: tuple[float, float] = (0.05, 0.5)  # mean of past violations
-    author_reports: tuple[float, float] = (0.4, 2.5)
+    violations: tuple[float, float] = (0.05, 0.3)  # mean of past violations
+    author_reports: tuple[float, float] = (0.4, 1.5)
     author_profane_rate: tuple[float, float] = (0.01, 0.03)
-    telling_comments: tuple[float, float] = (0.04, 0.5)  # chance that a comment reacts to a harm
+    telling_comments: tuple[float, float] = (0.04, 0.35)  # chance that a comment reacts to a harm
     spam_account_days: float = 20.0  # median age of a spammer's account; others' is 600
     nsfw: tuple[float, float] = (-3.5, 2.0)  # mean logit of the NSFW score beside a harmless and a nudity text
     with_image: float = 0.4

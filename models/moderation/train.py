@@ -15,9 +15,11 @@ from safetensors.numpy import load_file, save_file
 from core.clock import Clock, SystemClock
 from core.moderation import HARM_CLASSES
 from core.ports import ImageEncoder, TextEncoder
+from models.moderation.baselines import held_out_heads
 from models.moderation.calibration import fit_platt
 from models.moderation.card import render_card
-from models.moderation.data import HarmTexts, licences, training_texts
+from models.moderation.data import PARTS, HarmTexts, licences, training_texts
+from models.moderation.drift import write_reference
 from models.moderation.evaluate import as_plain, by_part, calibration_figures, threshold_table
 from models.moderation.evaluate_probes import probe
 from models.moderation.experts import Experts
@@ -125,6 +127,17 @@ def held_out_logits(
     return out
 
 
+def heads_of_parts(prepared: Prepared, seed: int, *, folds: int = 5) -> NDArray[np.float64]:
+    """Return logits `(n, 5)` of the strongest simple baseline, in the same folds: logistic heads on the text's vector,
+    learned from the texts of its own part alone; NaN for texts of no part."""
+    fold, out = prepared.data.folds(folds, seed), np.full(prepared.data.targets.shape, np.nan)
+    for part in PARTS:
+        rows = prepared.data.of(part)
+        if rows.any():
+            out[rows] = held_out_heads(prepared.vectors[rows], prepared.data.targets[rows], fold[rows])
+    return out
+
+
 @dataclass(frozen=True)
 class FittedModel:
     """Experts and networks."""
@@ -140,8 +153,10 @@ class FittedModel:
 def fit_model(data: HarmTexts, batch: FeatureBatch, settings: TrainSettings, widths: Mapping[str, int]) -> FittedModel:
     """Fit experts, then networks on the opinions of experts that did not see the text."""
     experts, opinions = fit_experts(data, batch, data.folds(4, settings.seed + 1))
-    config = network_config(widths, settings, len(experts.names))
-    members = fit_members(batch.beside(experts=opinions), data.targets, settings, config, judged=data.judged)
+    config = network_config(widths, settings, opinions.shape[1])
+    members = fit_members(
+        batch.beside(experts=opinions), data.targets, settings, config, parts=data.parts, experts=experts.names
+    )
     return FittedModel(experts, members)
 
 
@@ -216,8 +231,10 @@ def train_moderation(
     )
     manifest.write(out)
     probabilities = calibration.apply(logits)
+    write_reference(out, prepared.data.texts, prepared.vectors, prepared.words, probabilities, sha256=manifest.sha256)
     metrics = {
         "held_out": by_part(prepared.data, probabilities),
+        "heads": by_part(prepared.data, heads_of_parts(prepared, settings.seed), intervals=False),
         "calibration": calibration_figures(prepared.data, logits, prepared.data.folds(5, settings.seed)),
         "thresholds": threshold_table(probabilities, prepared.data.targets),
         "quantized": compared,

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.moderation import HARM_CLASSES
-from models.moderation.baselines import LogisticHeads, TfIdf
+from models.moderation.baselines import HEADS, LogisticHeads, TfIdf
 from models.moderation.features import MODALITIES, FeatureBatch
-from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
+from models.moderation.fit import TrainSettings, drawing_chances, fit_members, logits_of, network_config
 from models.moderation.losses import LossConfig
 from models.moderation.model import FusionNetwork
+from models.moderation.stacking import Stack, fit_stack
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +35,8 @@ class Examples:
     profane: Floats
     batch: FeatureBatch
     targets: NDArray[np.float32]
-    judged: NDArray[np.bool_]
+    parts: NDArray[np.str_]
+    names: tuple[str, ...] = ()  # of the experts
 
     @property
     def experts(self) -> int:
@@ -49,12 +51,13 @@ class Examples:
             self.profane[chosen],
             self.batch.rows(chosen),
             self.targets[chosen],
-            self.judged[chosen],
+            self.parts[chosen],
+            self.names,
         )
 
-    def beside(self, batch: FeatureBatch) -> "Examples":
-        """Return the same examples with other arrays."""
-        return replace(self, batch=batch)
+    def beside(self, batch: FeatureBatch, names: tuple[str, ...] | None = None) -> "Examples":
+        """Return the same examples with other arrays, and the names of the experts whose opinions are in them."""
+        return replace(self, batch=batch, names=self.names if names is None else names)
 
 
 class Fitted(Protocol):
@@ -126,6 +129,32 @@ class Linear:
 
 
 @dataclass
+class PartHeads:
+    """Logistic heads of each judged part alone, which are told what part a text is of."""
+
+    heads: dict[str, LogisticHeads]
+    parameters: int
+
+    def logits(self, examples: Examples) -> Floats:
+        out = np.full((len(examples.texts), len(HARM_CLASSES)), np.nan)
+        for part, heads in self.heads.items():
+            rows = examples.parts == part
+            out[rows] = heads.logits(examples.vectors[rows])
+        return out
+
+
+@dataclass
+class Stacked:
+    """The experts' opinions weighed by logistic heads, without a network."""
+
+    stack: Stack
+    parameters: int
+
+    def logits(self, examples: Examples) -> Floats:
+        return self.stack.logits(examples.batch.dense["experts"])
+
+
+@dataclass
 class Profane:
     """The share of profane words, for every class."""
 
@@ -145,7 +174,9 @@ def early(
         chosen = replace(chosen, loss=loss) if loss else chosen
         batch = examples.batch if experts else examples.batch.lacking("experts")
         config = network_config(widths, chosen, examples.experts if experts else 0, heads=heads)
-        members = fit_members(batch, examples.targets, chosen, config, judged=examples.judged)
+        members = fit_members(
+            batch, examples.targets, chosen, config, parts=examples.parts, experts=examples.names if experts else ()
+        )
         return Networks(members, _parameters(members))
 
     return Variant(name, what, fit)
@@ -155,7 +186,7 @@ def _fit_binary(examples: Examples, settings: TrainSettings, widths: Mapping[str
     known = np.isfinite(examples.targets)
     any_harm = np.where(known, examples.targets, -1.0).max(axis=1, keepdims=True).astype(np.float32)
     config = network_config(widths, settings, examples.experts, outputs=("any",))
-    members = fit_members(examples.batch, any_harm, settings, config, judged=examples.judged)
+    members = fit_members(examples.batch, any_harm, settings, config, parts=examples.parts, experts=examples.names)
     return Networks(members, _parameters(members))
 
 
@@ -165,7 +196,8 @@ def _fit_per_class(examples: Examples, settings: TrainSettings, widths: Mapping[
         rows = np.isfinite(examples.targets[:, place])
         targets = examples.targets[rows, place : place + 1]
         config = network_config(widths, settings, examples.experts, outputs=(harm,))
-        models.append(fit_members(examples.batch.rows(rows), targets, settings, config, judged=examples.judged[rows]))
+        some = examples.rows(rows)
+        models.append(fit_members(some.batch, targets, settings, config, parts=some.parts, experts=some.names))
     return PerClass(models, sum(_parameters(members) for members in models))
 
 
@@ -177,7 +209,8 @@ def _fit_late(examples: Examples, settings: TrainSettings, widths: Mapping[str, 
             examples.targets,
             whole,
             network_config(widths, whole, examples.experts, modalities=(name,)),
-            judged=examples.judged,
+            parts=examples.parts,
+            experts=examples.names,
         )
         for name in MODALITIES
     }
@@ -204,8 +237,26 @@ def late_inputs(models: Mapping[str, list[FusionNetwork]], batch: FeatureBatch) 
 
 
 def _fit_vectors(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
-    heads = LogisticHeads(strength=1.0).fit(examples.vectors, examples.targets)
+    heads = LogisticHeads(strength=HEADS).fit(examples.vectors, examples.targets)
     return Linear(heads, None, len(HARM_CLASSES) * (examples.vectors.shape[1] + 1))
+
+
+def _fit_parts(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
+    heads = {
+        part: LogisticHeads(strength=HEADS).fit(
+            examples.vectors[examples.parts == part], examples.targets[examples.parts == part]
+        )
+        for part in np.unique(examples.parts)
+        if part
+    }
+    return PartHeads(heads, len(heads) * len(HARM_CLASSES) * (examples.vectors.shape[1] + 1))
+
+
+def _fit_stacked(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
+    opinions = examples.batch.dense["experts"]
+    chances = drawing_chances(examples.parts, len(opinions), settings.judged_share)
+    stack = fit_stack(opinions, examples.targets, chances, examples.names, HARM_CLASSES, soft=settings.soft)
+    return Stacked(stack, stack.weight.size)
 
 
 def _fit_words(examples: Examples, settings: TrainSettings, widths: Mapping[str, int]) -> Fitted:
@@ -225,12 +276,16 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("profanity", "share of profane words, learns nothing", _fit_profane),
         Variant("tf-idf", "words and pairs of words, logistic heads", _fit_words),
         Variant("logistic", "logistic heads on frozen text vectors", _fit_vectors),
+        Variant("per-part", "logistic heads of each part alone, told which part a text is of", _fit_parts),
+        Variant("stacked", "linear experts weighed by logistic heads, no network", _fit_stacked),
         Variant("binary", "one network: harmful or not", _fit_binary),
         Variant("per-class", "a network a class, early fusion", _fit_per_class),
         early("multi-label", "early fusion, one output layer for all classes", heads="shared"),
         Variant("late", "late fusion: a network a modality, their logits weighed", _fit_late),
         early("multi-task", "early fusion, experts, shared layers, a head a class: the model"),
         early("no-experts", "the model without the linear experts", experts=False),
+        early("not-stacked", "the model with free members only, none on the stacked experts", stacked=False),
+        early("all-stacked", "the model with no free member", free=0),
         early("focal", "the model with focal loss", loss=LossConfig("focal")),
         early("class-balanced", "the model with class-balanced loss", loss=LossConfig("class-balanced")),
         early("single", "the model as one network instead of several", members=1),

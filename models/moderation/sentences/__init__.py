@@ -27,11 +27,14 @@ def own_posts(split: Split) -> list[LabelledText]:
 
 
 def edgy_posts() -> list[LabelledText]:
-    """Return benign sentences with words that harm is made of, for false positives. `group` is their topic."""
-    topics = _read("edgy.yaml")
+    """Return benign sentences with words that harm is made of, for false positives. `group` is their topic.
+
+    `source` is `edgy`, or `edgy-new` for topics of which there are no training sentences either.
+    """
     return [
-        LabelledText(text, "edgy", _BENIGN, language, topic)
-        for topic, languages in topics.items()
+        LabelledText(text, source, _BENIGN, language, topic)
+        for name, source in (("edgy.yaml", "edgy"), ("edgy_new.yaml", "edgy-new"))
+        for topic, languages in _read(name).items()
         for language, texts in languages.items()
         for text in texts
     ]

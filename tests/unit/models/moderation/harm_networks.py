@@ -9,7 +9,7 @@ import torch
 
 from core.moderation import HARM_CLASSES
 from models.moderation.calibration import PlattCalibration
-from models.moderation.experts import Experts
+from models.moderation.experts import Experts, opinion_count
 from models.moderation.features import MODALITIES, FeatureScaling, PostFeatures
 from models.moderation.fit import TrainSettings, network_config
 from models.moderation.lexical import COLUMNS
@@ -56,7 +56,7 @@ def networks(scaling: FeatureScaling, *, members: int = 2, heads: str = "task") 
     found = []
     for seed in range(members):
         torch.manual_seed(seed)
-        network = FusionNetwork(network_config(scaling.widths, TrainSettings(), len(EXPERTS), heads=heads))
+        network = FusionNetwork(network_config(scaling.widths, TrainSettings(), opinion_count(EXPERTS), heads=heads))
         with torch.no_grad():
             network.wide.weight.normal_(std=0.5)
         found.append(network.eval())
