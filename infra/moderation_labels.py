@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+
 from core.clock import Clock, SystemClock
-from core.moderation import Label
+from core.moderation import HARM_CLASSES, Label
 from core.settings import LearningModerationSettings
 from infra.moderation_history import stored_posts
 from models.moderation.learning.examples import (
@@ -17,7 +19,6 @@ from models.moderation.learning.examples import (
     by_hand,
     is_proven,
     reported,
-    unreported,
 )
 from models.moderation.learning.round import is_reported, post_hash
 from models.moderation.policy import Policy, weigh
@@ -28,6 +29,7 @@ from storage.moderation.teaching import FirstLook, Teaching
 from streams.moderation.judges import post_reports
 
 _AT_ONCE = 2_000
+UNTOLD = np.full(len(HARM_CLASSES), np.nan, np.float32)
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -81,10 +83,10 @@ class Posts:
                     targets = by_hand(by_post[post.post_id])
                     judged += [Example(known(post, look), targets)] if targets is not None else []
                     continue
-                taught = weights.get(post.post_id)
-                if taught is None and post.action == "allow":
-                    taught = unreported(post.impressions, post.reports, self._rule)
-                natural += [Example(known(post, look), taught)] if taught is not None else []
+                if (taught := weights.get(post.post_id)) is not None:
+                    natural.append(Example(known(post, look), taught))
+                elif not post.reports and post.action == "allow" and post.impressions >= self._rule.impressions:
+                    natural.append(Example(known(post, look), UNTOLD, post.impressions))
         report("collecting posts", len(found), len(found))
         return Said(judged, natural)
 

@@ -46,7 +46,7 @@ class Round:
     verdict: Verdict
     reported: int
     fresh: int
-    harmless: int
+    unreported: int
     kept_out: int
     judged: int
     judged_left_out: int
@@ -145,7 +145,7 @@ class Learner:
             verdict=outcome.verdict,
             reported=outcome.reported,
             fresh=outcome.fresh,
-            harmless=outcome.harmless,
+            unreported=outcome.unreported,
             kept_out=outcome.kept_out,
             judged=outcome.verdict.judged,
             judged_left_out=outcome.judged_left_out,
@@ -188,7 +188,7 @@ class Learner:
         chosen = self._settings
         return RoundRule(
             chosen.min_posts,
-            chosen.harmless_for_each,
+            chosen.unreported_for_each,
             GateRule(chosen.min_hand, chosen.margin, chosen.class_margin, chosen.calibration),
             TuneSettings(steps=chosen.steps, learning_rate=chosen.learning_rate),
         )

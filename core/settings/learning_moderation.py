@@ -19,8 +19,12 @@ class LearningModerationSettings(Section):
         description="Weight of the reports on a class from which they teach it, as the policy weighs `reports`. "
         "Accounts that are new, or of unknown age, and were never right teach nothing.",
     )
-    impressions: int = Field(50, ge=1, description="Impressions without any report from which a post is harmless.")
-    harmless_for_each: float = Field(3.0, ge=0, description="Harmless posts that are learned for each reported one.")
+    impressions: int = Field(
+        200, ge=1, description="Impressions without any report from which that teaches anything: the more, the more."
+    )
+    unreported_for_each: float = Field(
+        3.0, ge=0, description="Posts that nobody reported which are learned for each that somebody did."
+    )
     min_hand: int = Field(100, ge=10, description="Posts judged by hand that have to be asked about; fewer: held.")
     margin: float = Field(
         0.02,

@@ -182,7 +182,7 @@ def round_text(made: "Round") -> Group:
     gain = made.verdict.difference
     lines: list[RenderableType] = [
         f"{made.model}/{made.version} learned {made.reported:,} reported posts ({made.fresh:,} fresh; {classes}) and "
-        f"{made.harmless:,} that nobody reported; kept: {made.anchors}.",
+        f"{made.unreported:,} that nobody reported; kept: {made.anchors}.",
         f"Left out: {made.kept_out:,} posts like judged ones; {made.judged_left_out:,} judged posts like learned ones.",
         *tables.values(),
         f"{_WORDS[made.outcome]}: {made.reason}; {made.judged:,} posts judged by hand.",

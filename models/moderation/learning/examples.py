@@ -17,6 +17,7 @@ from models.moderation.features import PostFeatures
 from models.moderation.policy import PostReport
 from models.moderation.policy.reports import ReportWeights
 from models.moderation.policy.schema import Reports
+from models.moderation.simulation import Assumptions
 from models.moderation.wording import ProfaneWords
 from models.progress import Report
 from models.text.normalise import normalise
@@ -28,10 +29,10 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class NaturalRule:
-    """When a report teaches that a post is harmful, and when no report teaches that one is harmless.
+    """When reports teach that a post is harmful, and when their lack teaches that it is less so.
 
     `report_weight` is the weight of reports on one class from which they teach it; `impressions` how often a post has
-    to be shown without any report to count as harmless.
+    to be shown without any report to teach anything.
     """
 
     report_weight: float = 1.0
@@ -56,10 +57,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Example:
-    """A post with what people said of it. `targets` `(5,)` in [0, 1], NaN where nobody said anything."""
+    """A post with what people said of it. `targets` `(5,)` in [0, 1], NaN where nobody said anything.
+
+    `unreported` is how many saw a post that nobody reported: how much that says, `less_likely` tells.
+    """
 
     known: Known
     targets: Floats
+    unreported: int | None = None
 
     @property
     def text(self) -> str:
@@ -90,11 +95,16 @@ def reported(weights: ReportWeights, rule: NaturalRule) -> Floats | None:
     return targets if np.isfinite(targets).any() else None
 
 
-def unreported(impressions: int, reports: int, rule: NaturalRule) -> Floats | None:
-    """Return what it teaches that nobody reported a post: no harm, where enough people saw it; else None."""
-    if reports or impressions < rule.impressions:
-        return None
-    return np.zeros(len(HARM_CLASSES), np.float32)
+def less_likely(probabilities: Floats, impressions: NDArray[np.int64]) -> Floats:
+    """Return probabilities of harm `(n, 5)` after so many impressions `(n,)` without a report, by Bayes' rule.
+
+    Reports of harmful and of harmless posts are Poisson with the rates that the simulation assumes, so odds are
+    multiplied with exp(-(harmful - harmless) x impressions / 1000). That nobody of fifty reported says little.
+    """
+    harmless, harmful = Assumptions().reports_per_thousand
+    times = np.exp(-(harmful - harmless) * impressions[:, None] / 1000.0)
+    found: Floats = (probabilities * times / (probabilities * times + 1.0 - probabilities)).astype(np.float32)
+    return found
 
 
 def by_hand(labels: Sequence[Label]) -> Floats | None:

@@ -14,7 +14,7 @@ from core.ports import TextEncoder
 from models.moderation.features import FeatureBatch, PostFeatures
 from models.moderation.learning.apart import apart
 from models.moderation.learning.base import Base
-from models.moderation.learning.examples import Cut, Example, features, positives
+from models.moderation.learning.examples import Cut, Example, features, less_likely, positives
 from models.moderation.learning.gate import Asked, GateRule, Verdict, judge
 from models.moderation.learning.saved import SavedModel
 from models.moderation.learning.tune import TuneSettings, tune
@@ -25,11 +25,11 @@ from models.progress import Report
 
 @dataclass(frozen=True)
 class RoundRule:
-    """`min_posts`: reported posts that are fresh, without which nothing is learned. `harmless_for_each`: how many posts
-    that nobody reported are learned for each that somebody did."""
+    """`min_posts`: reported posts that are fresh, without which nothing is learned. `unreported_for_each`: how many
+    posts that nobody reported are learned for each that somebody did."""
 
     min_posts: int = 50
-    harmless_for_each: float = 3.0
+    unreported_for_each: float = 3.0
     gate: GateRule = field(default_factory=GateRule)
     tune: TuneSettings = field(default_factory=TuneSettings)
 
@@ -50,7 +50,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate, not yet registered. `reported` and `harmless` are what taught it, `kept_out` what did not.
+    """A candidate, not yet registered. `reported` and `unreported` are what taught it, `kept_out` what did not.
 
     `harmful` counts the reported posts by class, `judged_left_out` judged posts like ones that the champion learned.
     """
@@ -59,7 +59,7 @@ class Outcome:
     verdict: Verdict
     reported: int
     fresh: int
-    harmless: int
+    unreported: int
     kept_out: int
     judged_left_out: int
     harmful: dict[HarmClass, int]
@@ -71,7 +71,7 @@ def post_hash(post_id: str) -> int:
 
 
 def is_reported(example: Example) -> bool:
-    """Tell whether natural labels say harm of a post; else they say that there is none."""
+    """Tell whether reports say harm of a post; else nobody reported it."""
     return bool(np.nan_to_num(example.targets).max() > 0)
 
 
@@ -107,13 +107,16 @@ def learn(
             f"people judged, which are kept to measure by), and a round needs {rule.min_posts} (`learning_moderation."
             "min_posts`)"
         )
-    harmless = _some([one for one in natural if not is_reported(one)], round(rule.harmless_for_each * len(reported)))
-    taught = [*reported, *harmless]
+    unreported = _some(
+        [one for one in natural if not is_reported(one)], round(rule.unreported_for_each * len(reported))
+    )
+    taught = [*reported, *unreported]
     champion = HarmModel(saved.described, saved.with_members(saved.members, saved.taught), version="champion")
     found = features([one.known for one in taught], encoder, words, cut=cut, report=report)
     rows = [_telling(champion, one, passages) for one, passages in zip(taught, found, strict=True)]
-    targets = np.array([one.targets for one in taught], np.float32)
-    members = tune(saved, champion.encode(rows), targets, material.base.anchors, rule.tune, report=report, stop=stop)
+    batch = champion.encode(rows)
+    targets = _targets(taught, champion.probabilities(batch))
+    members = tune(saved, batch, targets, material.base.anchors, rule.tune, report=report, stop=stop)
     hashes = np.array([post_hash(one.known.post_id) for one in taught], np.int64)
     arrays = saved.with_members(members, np.concatenate([saved.taught, hashes]))
     candidate = HarmModel(saved.described, arrays, version="candidate")
@@ -133,7 +136,7 @@ def learn(
         verdict=judge(hand, base, rule.gate, material.origin),
         reported=len(reported),
         fresh=len(fresh),
-        harmless=len(harmless),
+        unreported=len(unreported),
         kept_out=len(material.natural) - len(natural),
         judged_left_out=len(material.judged) - len(judged),
         harmful=positives(reported),
@@ -153,6 +156,15 @@ def highest(model: HarmModel, posts: Sequence[Sequence[PostFeatures]]) -> NDArra
         known = np.isfinite(some).any(axis=0)
         found[place, known] = np.nanmax(some[:, known], axis=0)
     return found
+
+
+def _targets(taught: Sequence[Example], said: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return targets `(n, 5)`; of a post that nobody reported, what the champion `said` made less likely by that."""
+    targets = np.array([one.targets for one in taught], np.float32)
+    unseen = np.array([one.unreported is not None for one in taught])
+    shown = np.array([one.unreported or 0 for one in taught], np.int64)
+    targets[unseen] = less_likely(said[unseen].astype(np.float32), shown[unseen])
+    return targets
 
 
 def _known(model: HarmModel, batch: FeatureBatch) -> NDArray[np.float64]:

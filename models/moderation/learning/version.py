@@ -16,7 +16,7 @@ ORIGIN = "origin"
 _CARD = """# Model card: {model} {version}
 
 Learned from {parent} and what people reported: {reported} reported posts ({fresh} of them fresh; {classes}) and
-{harmless} that were shown and never reported. What {parent} said of {anchors} was kept.
+{unreported} that were shown and never reported. What {parent} said of {anchors} was kept.
 
 | | |
 | --- | --- |
@@ -67,7 +67,7 @@ def write_version(
         data={
             "reported": outcome.reported,
             "fresh": outcome.fresh,
-            "harmless": outcome.harmless,
+            "unreported": outcome.unreported,
             "harmful": outcome.harmful,
             "kept_out": outcome.kept_out,
             "judged_left_out": outcome.judged_left_out,
@@ -98,7 +98,7 @@ def _card(manifest: Manifest, outcome: Outcome, parent: Manifest) -> str:
         reported=outcome.reported,
         fresh=outcome.fresh,
         classes=", ".join(f"{harm} {count}" for harm, count in outcome.harmful.items() if count) or "no class",
-        harmless=outcome.harmless,
+        unreported=outcome.unreported,
         anchors=manifest.data["anchors"],
         kept_out=outcome.kept_out,
         left_out=outcome.judged_left_out,

@@ -56,13 +56,13 @@ def test_reports_that_name_no_class_teach_nothing_and_the_post_is_not_harmless(w
     assert world.posts.said().natural == []
 
 
-def test_a_post_that_many_saw_and_nobody_reported_is_harmless(world: World) -> None:
+def test_a_post_that_many_saw_and_nobody_reported_teaches_that(world: World) -> None:
     for post_id, times in (("seen", 25), ("unseen", 5)):
         world.post(post_id)
         world.seen(post_id, times)
     [example] = world.posts.said().natural
-    assert example.known.post_id == "seen"
-    assert example.targets.tolist() == [0.0] * len(HARM_CLASSES)
+    assert (example.known.post_id, example.unreported) == ("seen", 25)
+    assert np.isnan(example.targets).all()
 
 
 def test_what_a_person_judged_asks_and_never_teaches(world: World) -> None:

@@ -103,7 +103,7 @@ def test_what_people_reported_is_learned_registered_and_promoted(home: Path) -> 
     before = champion(home)
     made = run()
     assert made["outcome"] == "promoted", made["reason"]
-    assert (made["reported"], made["fresh"], made["harmless"], made["judged"]) == (40, 40, 30, 30)
+    assert (made["reported"], made["fresh"], made["unreported"], made["judged"]) == (40, 40, 30, 30)
     assert made["verdict"]["difference"]["mean"] > 0
     assert (made["parent"], champion(home)) == (before, made["version"])
     manifest = open_registry(home).show(MODEL).manifest

@@ -90,6 +90,12 @@ def example(post_id: str, words: str, targets: NDArray[np.float32]) -> Example:
     return Example(Known(post_id=post_id, text=words, language="en"), targets)
 
 
+def unreported(post_id: str, words: str, impressions: int) -> Example:
+    """Return a post that so many saw and nobody reported."""
+    untold = np.full(len(HARM_CLASSES), np.nan, np.float32)
+    return Example(Known(post_id=post_id, text=words, language="en"), untold, impressions)
+
+
 def harmful(place: int, value: float = 1.0) -> NDArray[np.float32]:
     """Return targets of which one class is known."""
     row = np.full(len(HARM_CLASSES), np.nan, np.float32)

@@ -9,11 +9,24 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harm_words import ENCODER, HARMLESS, HATE, base, example, harmful, labelled, posts, texts, write_champion
+from harm_words import (
+    ENCODER,
+    HARMLESS,
+    HATE,
+    base,
+    example,
+    harmful,
+    labelled,
+    posts,
+    texts,
+    unreported,
+    write_champion,
+)
 
 from core.errors import IntegrityError, InvalidInput
 from core.moderation import HARM_CLASSES
 from models.moderation.learning.apart import apart
+from models.moderation.learning.examples import less_likely
 from models.moderation.learning.gate import GateRule
 from models.moderation.learning.round import Material, Outcome, RoundRule, learn, post_hash
 from models.moderation.learning.saved import TAUGHT, SavedModel, load_saved
@@ -38,7 +51,7 @@ def material(champion: SavedModel) -> Material:
     """People report words of hate that the champion does not know; others judged posts with such words by hand."""
     generator = np.random.default_rng(11)
     natural = [example(f"r{n}", one, harmful(HATE, 0.75)) for n, one in enumerate(texts(generator, 80, "zorp"))]
-    natural += [example(f"u{n}", one, HARMLESS) for n, one in enumerate(texts(generator, 150))]
+    natural += [unreported(f"u{n}", one, 2_000) for n, one in enumerate(texts(generator, 150))]
     judged = [example(f"j{n}", one, harmful(HATE)) for n, one in enumerate(texts(generator, 40, "zorp"))]
     judged += [example(f"k{n}", one, HARMLESS) for n, one in enumerate(texts(generator, 60))]
     return Material(judged, natural, base(champion))
@@ -58,7 +71,7 @@ def test_what_people_reported_is_learned_and_promoted(outcome: Outcome) -> None:
     assert verdict.outcome == "promoted", verdict.reason
     assert verdict.difference is not None and verdict.difference.mean > 0.05
     assert (outcome.reported, outcome.fresh, outcome.harmful["hate"]) == (80, 80, 80)
-    assert outcome.harmless == 150
+    assert outcome.unreported == 150
 
 
 def test_what_the_champion_knew_is_kept(outcome: Outcome) -> None:
@@ -71,7 +84,7 @@ def test_labels_that_are_shuffled_make_a_candidate_that_is_held(champion: SavedM
     """Reports of harmless posts, and harm that nobody reports: the lesson is the opposite of the truth."""
     generator = np.random.default_rng(5)
     wrong = [example(f"w{n}", one, harmful(HATE, 0.9)) for n, one in enumerate(texts(generator, 150))]
-    wrong += [example(f"x{n}", one, HARMLESS) for n, one in enumerate(texts(generator, 150, "hate"))]
+    wrong += [unreported(f"x{n}", one, 100_000) for n, one in enumerate(texts(generator, 150, "hate"))]
     rule = replace(RULE, tune=TuneSettings(steps=300, taught_share=0.9, learning_rate=5e-3))
     verdict = run(champion, replace(material, natural=wrong), rule).verdict
     assert verdict.outcome == "held"
@@ -169,3 +182,12 @@ def test_weights_of_another_kind_are_refused_with_what_to_do(tmp_path: Path) -> 
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(IntegrityError, match="Train a model again"):
         load_saved(tmp_path)
+
+
+def test_that_nobody_reported_says_little_after_few_views_and_much_after_many() -> None:
+    champion = np.array([[0.5, 0.5, 0.5, 0.5, 0.01]] * 3, np.float32)
+    found = less_likely(champion, np.array([0, 50, 5_000]))
+    assert found[0] == pytest.approx(champion[0])
+    assert 0.45 < found[1, 0] < 0.5
+    assert found[2, 0] < 1e-5
+    assert (found <= champion).all()
