@@ -4,6 +4,7 @@ It looks at text itself and asks the image encoder about media. Everything alive
 process that serves; what is pickled on the way there is the settings and the name of a function.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.access.roles import Role
 from core.clock import SystemClock
 from core.errors import InvalidInput, Overloaded
 from core.moderation import Moderator, PostScores, PostToScore, ScoreFailure
@@ -82,6 +84,7 @@ class ModeratorService(Moderator):
             ("GET", "healthz"): (EVERYBODY, self._get_health),
             ("GET", "metrics"): (WATCHERS, self._get_metrics),
             ("GET", "drift"): (WATCHERS, self._get_drift),
+            ("POST", "drift"): (frozenset({Role.admin}), self._accept_drift),
         }
 
     async def score(
@@ -155,6 +158,10 @@ class ModeratorService(Moderator):
 
     async def _get_drift(self, request: Request) -> Response:
         return Response(msgspec.json.encode(self._scorer.drift()), media_type="application/json")
+
+    async def _accept_drift(self, request: Request) -> Response:
+        status = await asyncio.to_thread(self._scorer.accept_drift)
+        return Response(msgspec.json.encode(status), media_type="application/json")
 
 
 def _embedding(encoder_app: str | None, tracer: Tracer) -> EmbeddingService:

@@ -23,11 +23,6 @@ _STYLES = {"drift": "bold red", "watch": "yellow", "same": "green", "too-few": "
 _ORDER = ("drift", "watch", "same", "too-few")
 
 
-@app.callback()
-def _drift() -> None:
-    pass
-
-
 @app.command("show")
 def show_command(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the indexes of all features into this PNG.")] = None,
@@ -51,10 +46,26 @@ def show_command(
         emit(status, _shown(status, settings.serving.moderator_replicas), output)
 
 
-def _status(settings: Settings) -> dict[str, Any]:
+@app.command("accept")
+def accept_command(output: OutputOption = OutputFormat.text) -> None:
+    """Make the last hour the reference: what is compared from now on are changes since.
+
+    For traffic that is rightly otherwise than the training data. The reference is kept for restarts and other replicas,
+    and ends with the model's version; a model that learned from such traffic is better.
+    """
+    with errors():
+        settings = load_settings()
+        status = _status(settings, "POST")
+        report = status["report"]
+        drifted = sum(one["verdict"] == "drift" for one in report["features"])
+        said = f"{report['version']}: {report['rows']:,} posts of the last {report['window_s'] / 60:g} minutes are the "
+        emit(status, Text(f"{said}reference now; of {len(report['features'])} features {drifted} had drifted"), output)
+
+
+def _status(settings: Settings, method: str = "GET") -> dict[str, Any]:
     if not settings.moderation.enabled:
         raise NotFound("moderation is off (moderation.enabled); nothing else is watched for drift yet")
-    return call(settings, "GET", f"{MODERATOR_PREFIX}/drift", timeout_s=10.0)
+    return call(settings, method, f"{MODERATOR_PREFIX}/drift", timeout_s=10.0)
 
 
 def _shown(status: dict[str, Any], replicas: int) -> Group:

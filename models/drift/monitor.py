@@ -2,15 +2,21 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from core.clock import Clock
+from core.errors import Conflict
 from models.drift.compare import LEAST_ROWS, Comparison, compare
+from models.drift.distributions import Vectors
 from models.drift.reference import Feature, Kind, Reference, Rows, reference_of
 from models.drift.window import Window
+from models.registry.manifest import DRIFT
+
+ACCEPTED_LEAST = 1000
+"""Rows that a window needs to become the reference."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ class DriftMonitor:
         keep: Path | None = None,
     ) -> None:
         """`version` is of the model whose reference it is. `keep` is a folder for the reference that is made of the
-        first rows, so that a restart does not begin anew, and replicas compare with the same.
+        first rows, or of a window that was accepted, so that a restart does not begin anew, and replicas compare with
+        the same. What is kept there goes before what training left.
 
         Raises IntegrityError where what is kept there is damaged.
         """
@@ -60,10 +67,9 @@ class DriftMonitor:
         self._trained = reference or Reference(system, ())
         self._lock = threading.Lock()
         self._first: list[Rows] | None = []
+        self._seen_ns = 0  # when the kept file that is compared with was written
         self._watch(self._trained)
-        if keep is not None and (kept := Reference.load(keep, made_for=version)) is not None:
-            self._first = None
-            self._watch(self._trained.beside(kept))
+        self._take_kept()
 
     def observe(self, rows: Rows) -> None:
         """Count rows. The call that completes the first rows makes a reference of them, which takes a second; `report`
@@ -73,6 +79,7 @@ class DriftMonitor:
         """
         if not len(rows):
             return
+        self._take_kept()
         with self._lock:
             self._window.add(np.concatenate([[float(len(rows))], *(self._tally(one, rows) for one in self._features)]))
             first = self._completed(rows)
@@ -83,7 +90,37 @@ class DriftMonitor:
             finally:  # what cannot be kept can be compared with all the same
                 with self._lock:
                     self._first = None
-                    self._watch(self._trained.beside(learned))
+                    self._watch(learned.beside(self._trained))
+
+    def accept(self) -> DriftReport:
+        """Make what the window has the reference, of every feature of which enough is known; return what it was like.
+
+        Raises:
+            Conflict: there are too few rows, or the first ones are still being kept.
+        """
+        report = self.report()
+        if report.learning is not None:
+            raise Conflict(f"{report.learning} of the first {report.first} rows are kept for a reference; wait for it")
+        if report.rows < ACCEPTED_LEAST:
+            raise Conflict(f"{report.rows} rows are in the window; {ACCEPTED_LEAST} at least make a reference")
+        day = self._clock.now().date().isoformat()
+        with self._lock:
+            total = self._window.total()
+            parts = np.split(total[1:], np.cumsum([len(one.tally) for one in self._features])[:-1])
+            source = f"{int(total[0]):,} rows accepted on {day}"
+            accepted = Reference(
+                self._system,
+                tuple(
+                    replace(one, tally=part, source=source) if _known(one, part) else one
+                    for one, part in zip(self._features, parts, strict=True)
+                ),
+            )
+            if self._keep is not None:
+                self._keep.mkdir(parents=True, exist_ok=True)
+                accepted.save(self._keep, made_for=self._version)
+                self._seen_ns = (self._keep / DRIFT).stat().st_mtime_ns
+            self._watch(accepted)
+        return report
 
     def report(self) -> DriftReport:
         """Compare what the window has with the reference."""
@@ -96,6 +133,18 @@ class DriftMonitor:
         return DriftReport(
             self._system, self._version, limits.window_s, int(total[0]), learning, limits.first, tuple(found)
         )
+
+    def _take_kept(self) -> None:
+        """Compare with what is kept, where another process or an earlier one wrote it. Raises IntegrityError."""
+        path = self._keep / DRIFT if self._keep is not None else None
+        if self._keep is None or path is None or not path.is_file() or path.stat().st_mtime_ns == self._seen_ns:
+            return
+        with self._lock:
+            self._seen_ns = path.stat().st_mtime_ns
+            kept = Reference.load(self._keep, made_for=self._version)
+            if kept is not None:
+                self._first = None
+                self._watch(kept.beside(self._trained))
 
     def _watch(self, reference: Reference) -> None:
         self._features: Sequence[Feature] = reference.features
@@ -131,7 +180,16 @@ class DriftMonitor:
         if self._keep is None:
             return found
         self._keep.mkdir(parents=True, exist_ok=True)
-        return found.save_once(self._keep, made_for=self._version)
+        kept = found.save_once(self._keep, made_for=self._version)
+        self._seen_ns = (self._keep / DRIFT).stat().st_mtime_ns
+        return kept
+
+
+def _known(feature: Feature, tally: np.ndarray) -> bool:
+    """Tell whether a window has enough of a feature to be its reference."""
+    if isinstance(feature.distribution, Vectors):
+        return feature.distribution.parts(tally)[1] >= LEAST_ROWS
+    return bool(tally.sum() >= ACCEPTED_LEAST)
 
 
 def _joined(batches: Sequence[Rows]) -> Rows:

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from core.clock import Clock
-from core.errors import RiverlightError
+from core.errors import RiverlightError, Unavailable
 from models.drift.compare import Comparison
 from models.drift.monitor import DriftMonitor, DriftReport, Limits
 from models.drift.reference import Kind, Reference
@@ -95,6 +95,19 @@ class PostDrift:
     def status(self) -> DriftStatus:
         """Return the comparison of now; up to 64 posts are not counted in it yet."""
         _, report, _ = self._report()
+        return DriftStatus(report, self._problem)
+
+    def accept(self) -> DriftStatus:
+        """Make the posts of the last hour the reference; return the comparison of before.
+
+        Raises Unavailable where nothing is watched yet, Conflict where there are too few posts.
+        """
+        if self._monitor is None:
+            raise Unavailable("too few posts were scored since the moderator started: there is nothing to accept")
+        report = self._monitor.accept()
+        with self._lock:
+            self._reported = (-math.inf, None, {})
+        _log.info("drift_accepted", version=report.version, rows=report.rows)
         return DriftStatus(report, self._problem)
 
     def _count(self, model: HarmModel, posts: Sequence[WatchedPost]) -> None:

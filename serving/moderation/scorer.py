@@ -125,6 +125,12 @@ class PostScorer:
         """Return how far what is asked and answered is from what the model learned from."""
         return self._drift.status() if self._drift is not None else DriftStatus(None, "drift is not watched here")
 
+    def accept_drift(self) -> DriftStatus:
+        """Make what was seen lately the reference for drift. Raises Unavailable, Conflict."""
+        if self._drift is None:
+            raise Unavailable("drift is not watched here")
+        return self._drift.accept()
+
     def check_health(self) -> None:
         """Raise Unavailable when encoding hangs."""
         self._texts.check_health()

@@ -40,6 +40,20 @@ def show(tmp_path, monkeypatch):
     return run
 
 
+def test_accepting_tells_what_became_the_reference(monkeypatch, status):
+    asked = []
+
+    def call(settings, method, path, **more):
+        asked.append((method, path))
+        return msgspec.json.decode(msgspec.json.encode(status))
+
+    monkeypatch.setattr(drift, "call", call)
+    accepted = CliRunner().invoke(app, ["drift", "accept"])
+    assert asked == [("POST", "/models/moderator/drift")]
+    assert accepted.exit_code == 0
+    assert "500 posts of the last 60 minutes are the reference now" in " ".join(accepted.stdout.split())
+
+
 @pytest.fixture
 def status() -> DriftStatus:
     trained = rows(3_000)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from core.errors import IntegrityError
+from core.errors import Conflict, IntegrityError
 from models.drift.monitor import DriftMonitor, Limits
 from models.drift.reference import Reference, Rows, reference_of
 from models.drift.window import Window
@@ -167,3 +167,33 @@ def test_a_reference_that_cannot_be_kept_is_compared_with_all_the_same(clock, tm
     with pytest.raises(OSError):
         monitor.observe(rows(300))
     assert (monitor.report().learning, len(monitor.report().features)) == (None, 6)
+
+
+def test_a_window_that_is_accepted_is_the_reference_of_all_replicas_and_after_a_restart(clock, tmp_path):
+    trained = reference_of(rows(5_000), system="test", source="training")
+    one, other = (DriftMonitor("test", "v1", trained, clock, Limits(first=500), keep=tmp_path) for _ in range(2))
+    for monitor in (one, other):
+        monitor.observe(rows(500))
+        monitor.observe(rows(1_200, moved=3.0))
+    assert verdicts(one)["input length"] == verdicts(one)["embedding text"] == "drift"
+    before = one.accept()
+    assert next(found for found in before.features if found.name == "length").verdict == "drift"
+    started = DriftMonitor("test", "v1", trained, clock, Limits(first=500), keep=tmp_path)
+    for monitor in (one, other, started):
+        monitor.observe(rows(600, moved=3.0))
+        assert {name: said for name, said in verdicts(monitor).items() if said == "drift"} == {}
+        assert {found.source for found in monitor.report().features} == {"1,200 rows accepted on 1970-01-01"}
+        monitor.observe(rows(600))
+        assert verdicts(monitor)["input length"] == verdicts(monitor)["embedding text"] == "drift"
+
+
+def test_a_window_with_few_rows_is_not_accepted(clock):
+    monitor = DriftMonitor("test", "v1", None, clock, Limits(first=500))
+    monitor.observe(rows(499))
+    with pytest.raises(Conflict, match="499 of the first 500"):
+        monitor.accept()
+    monitor.observe(rows(1))
+    monitor.observe(rows(999))
+    with pytest.raises(Conflict, match="999 rows are in the window; 1000"):
+        monitor.accept()
+    assert monitor.report().rows == 999

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.clock import SystemClock
-from core.errors import IntegrityError
+from core.errors import IntegrityError, Unavailable
 from core.moderation import HARM_CLASSES, PostScores, PostToScore
 from models.drift.compare import KS_DRIFT, PSI_DRIFT, SHIFT_DRIFT
 from models.drift.monitor import Limits
@@ -135,6 +135,24 @@ def test_another_model_begins_anew_with_its_own_reference(tmp_path):
     assert asked == ["moderation/one", "moderation/two"]
     assert report is not None and (report.version, report.rows, report.learning) == ("moderation/two", 64, 64)
     assert [path.name for path in tmp_path.iterdir()] == ["moderation-one"]
+
+
+def test_what_is_accepted_is_the_reference_from_the_next_report_on(tmp_path):
+    drift = watch(Recorder(), keep=tmp_path)
+    with pytest.raises(Unavailable, match="nothing to accept"):
+        drift.accept()
+    for _ in range(8):
+        drift.observe(MODEL, posts(64))
+    for _ in range(16):
+        drift.observe(MODEL, posts(64, language="es", about=2.5))
+    before = later(drift).status().report
+    assert before is not None and any(one.verdict == "drift" for one in before.features)
+    accepted = drift.accept().report
+    assert accepted is not None and accepted.rows == 1_024
+    for _ in range(6):
+        drift.observe(MODEL, posts(64, language="es", about=2.5))
+    after = later(drift).status().report
+    assert after is not None and {one.verdict for one in after.features} == {"same"}
 
 
 def test_a_damaged_reference_is_told_and_the_first_posts_take_its_place():
