@@ -7,6 +7,8 @@ from models.drift.reference import Reference
 from models.moderation.drift import WatchedPost, rows_of, training_reference, write_reference
 from models.moderation.features import PostFeatures
 from models.moderation.wording import ProfaneWords
+from models.registry.manifest import read_manifest
+from models.registry.packaged import PACKAGED
 from tests.unit.models.moderation.harm_networks import IMAGE_DIM, TEXT_DIM, posts
 
 WORDS = ProfaneWords({"en": frozenset({"damn"})})
@@ -63,3 +65,13 @@ def test_the_reference_is_the_same_whatever_the_source_is_called():
     probabilities = np.full((120, len(HARM_CLASSES)), 0.1)
     found = training_reference([SENTENCES[0]] * 120, vectors, WORDS, probabilities, source="of its own")
     assert {one.source for one in found.features} == {"of its own"}
+
+
+def test_the_packaged_weights_come_with_what_they_learned_from():
+    folder = PACKAGED["moderation"]
+    manifest = read_manifest(folder)
+    reference = Reference.load(folder, made_for=manifest.sha256)
+    assert reference is not None
+    scores = [one for one in reference.features if one.kind == "score"]
+    assert [one.name for one in scores] == list(HARM_CLASSES)
+    assert {one.tally.sum() for one in scores} == {manifest.data["texts"]}
