@@ -8,6 +8,7 @@ import torch
 
 from core.moderation import HARM_CLASSES
 from models.metrics.classification import roc_auc
+from models.moderation.baselines import held_out_heads
 from models.moderation.data import HarmTexts
 from models.moderation.evaluate import by_reading
 from models.moderation.experts import gated, opinion_count, opinion_names
@@ -182,6 +183,16 @@ def test_other_readings_of_the_same_labels_give_other_areas():
     assert found["any score"]["violence"].harmful == 15 and found["any score"]["violence"].examples == 20
     assert found["against others"]["violence"].harmful == 10 and found["against others"]["violence"].examples == 40
     assert found["against others"]["violence"].roc == pytest.approx(1.0)
+
+
+def test_held_out_heads_know_nothing_of_labels_that_they_did_not_see():
+    generator = np.random.default_rng(6)
+    vectors = generator.normal(size=(200, 40)).astype(np.float32)
+    fold = np.arange(200) % 5
+    told = (vectors[:, :1] > 0).astype(np.float32)
+    guessed = (generator.random((200, 1)) < 0.5).astype(np.float32)
+    assert roc_auc(told[:, 0] >= 0.5, held_out_heads(vectors, told, fold)[:, 0]) > 0.9
+    assert roc_auc(guessed[:, 0] >= 0.5, held_out_heads(vectors, guessed, fold)[:, 0]) < 0.65
 
 
 def test_no_sentence_that_is_tested_with_is_trained_on():
