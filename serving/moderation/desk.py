@@ -14,6 +14,7 @@ import structlog
 
 from core.clock import Clock
 from core.errors import ConfigurationError, Conflict, NotFound, RiverlightError, Unavailable
+from core.ids import upload_post_id
 from core.moderation import Decision, HarmClass, Moderator, PostScores, PostToScore, ScoreFailure
 from core.settings import ModerationSettings
 from models.moderation.judging import Facts, judge
@@ -98,11 +99,13 @@ class ModerationDesk:
         return Preview(scores, judged.outcome)
 
     async def in_force(self, post_id: str) -> Decision:
-        """Return the decision in force for a post. Raises NotFound."""
-        found = await self.call(lambda: self.store.in_force([post_id]).get(post_id))
-        if found is None:
+        """Return the decision in force for a post, or for an upload that was judged by itself. Raises NotFound."""
+        judged_as = upload_post_id(post_id)
+        found = await self.call(lambda: self.store.in_force([post_id, judged_as]))
+        decision = found.get(post_id) or found.get(judged_as)
+        if decision is None:
             raise NotFound(f"nothing was decided about post {post_id!r} (yet)")
-        return found
+        return decision
 
     async def notice_of(self, decision: Decision, language: str) -> Notice:
         """Return what the author is told of a decision."""

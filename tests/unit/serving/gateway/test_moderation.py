@@ -10,6 +10,7 @@ import pytest
 from core.access.roles import Role
 from core.access.tokens import TokenVerifier
 from core.clock import SystemClock
+from core.ids import upload_post_id
 from core.moderation import HARM_CLASSES
 from core.settings import ModerationSettings
 from models.moderation.policy import packaged_policy
@@ -213,6 +214,14 @@ async def test_what_is_not_there_is_not_found(world, path):
     answer = await world.client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
     assert path.split("/")[3] in answer.json()["detail"]
+
+
+async def test_the_notice_about_an_upload_that_nobody_posted_is_found_by_the_uploads_id(world, posts):
+    about_it = posts.put(upload_post_id("item-7"), action="enforce")
+    notice = (await world.client.get("/v1/posts/item-7/decision")).json()
+    assert (notice["decision_id"], notice["action"]) == (about_it.decision_id, "enforce")
+    posted = posts.put("item-7", action="demote")  # a post of that name is meant first
+    assert (await world.client.get("/v1/posts/item-7/decision")).json()["decision_id"] == posted.decision_id
 
 
 async def test_every_decision_about_a_post_is_listed_oldest_first(world, posts):
