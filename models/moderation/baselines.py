@@ -15,7 +15,7 @@ Matrix = Any  # an (n, D) array, or a sparse matrix of scipy's
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _UNKNOWN = float("nan")
 HEADS = 30.0
-"""Strength of logistic heads on vectors: the best of 1, 10, 30 and 100."""
+"""Strength of logistic heads on vectors: the best of 1, 10 and 30."""
 
 
 class LogisticHeads:
