@@ -98,8 +98,8 @@ violations, angry comments): the share scored 0.5 or more, and the mean of the h
 
 ## Weaknesses
 
-- On texts of a kind that it was not trained on it is often worse than logistic heads on the same vectors (decision 10 has
-  the figures): train on your own labels before anything is enforced.
+- On texts of a kind that it was not trained on it is often worse than logistic heads on the same vectors (decision 10
+  has the figures): train on your own labels before anything is enforced.
 - English: {english} of {texts} texts. Other languages are carried by the multilingual encoder and by {own_train}
   sentences of this project's own; slang, code-switching and languages that are not in the table were not tested.
 - Self-harm is learned from {self_harm} harmful texts only, most of them a chatbot's words, not a person's.
