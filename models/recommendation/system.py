@@ -16,7 +16,7 @@ from core.errors import InvalidInput
 from models.recommendation.candidates import Candidates, propose
 from models.recommendation.content import ContentBased, ContentConfig
 from models.recommendation.factorization import FactorizationConfig, Wals
-from models.recommendation.feedback import Feedback, Users
+from models.recommendation.feedback import PAD, Feedback, Users
 from models.recommendation.item_weights import Ease, EaseConfig, ItemNeighbours, NeighboursConfig, Transitions
 from models.recommendation.popularity import Popularity, PopularityConfig
 from models.recommendation.ranker import Examples, Ranker, RankerConfig, outcomes
@@ -28,10 +28,12 @@ from models.recommendation.two_tower import IdTwoTower, TwoTower
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """`each`: items a generator proposes. `held_out`: relevant items of each user that teach the ranker."""
+    """`each`: items a generator proposes. `held_out`: relevant items of each user that teach the ranker. `newcomers`:
+    share of users who teach it once more, as if nothing were known of them but their features."""
 
     each: int = 100
     held_out: int = 4
+    newcomers: float = 0.5
     tune_epochs: int = 6
     ranker: RankerConfig = field(default_factory=RankerConfig)
 
@@ -98,7 +100,30 @@ class FullSystem:
             clicked, watched = _what_happened(feedback, split)
             liked, opened, taken = outcomes(split.relevant, clicked, watched, candidates.items)
             parts.append(Examples(split.users, candidates, opened, taken, liked))
+        if self.config.newcomers:
+            parts.append(self._newcomers(feedback, held[-1]))
         return joined_examples(parts), items
+
+    def _newcomers(self, feedback: Feedback, split: Split) -> Examples:
+        """Return some of the split's users as they were before they did anything; right is all they came to like.
+
+        Without these the ranker never sees a user without a history, and ranks for newcomers worse than popularity.
+        """
+        drawn = np.flatnonzero(np.random.default_rng(0).random(len(split)) < self.config.newcomers)
+        known = replace(split.users.part(drawn), now=np.full(len(drawn), -np.inf))
+        clicked, watched = _what_happened(feedback, replace(split, users=known))
+        relevant = (split.relevant[drawn] + known.history_matrix(feedback.n_items)) > 0
+        nothing = np.full((len(drawn), 1), PAD, known.history.dtype)
+        strangers = replace(
+            split.users.part(drawn), place=np.full_like(known.place, PAD), history=nothing, disliked=nothing
+        )
+        candidates = propose(
+            [generator.score(strangers) for generator in self.generators],
+            np.zeros(relevant.shape, bool),
+            each=self.config.each,
+        )
+        liked, opened, taken = outcomes(relevant, clicked, watched, candidates.items)
+        return Examples(strangers, candidates, opened, taken, liked)
 
     def candidates(self, users: Users) -> Candidates:
         """Return what the generators propose for users, their own history left out."""

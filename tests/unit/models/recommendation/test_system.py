@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,30 @@ def test_the_full_system_recommends_to_taste_and_never_what_was_seen(fitted):
     assert own.mean() > 0.9
     seen = split.seen.toarray()
     assert not np.take_along_axis(seen, result.lists[:, :3], axis=1).any()
+
+
+def test_newcomers_teach_with_nothing_known_of_them_and_all_that_they_came_to_like(fitted):
+    _, split = fitted
+    examples, _ = small_system().examples(split.train)
+    strangers = (examples.users.place == PAD).nonzero()[0]
+    assert 0 < len(strangers) < len(split)
+    assert (examples.users.history[strangers] == PAD).all() and (examples.users.disliked[strangers] == PAD).all()
+    known = (examples.users.place != PAD).nonzero()[0]
+    assert (examples.users.history[known] != PAD).any(axis=1).all()
+    liked = examples.liked.sum(axis=1)
+    assert liked[strangers].mean() > 2 > 1 >= liked[known].mean()  # many of one who is new, one of who is known
+
+
+def test_of_newcomers_the_ranker_knows_the_taste_by_their_features():
+    split = leave_last_out(two_tastes(users=120))
+    system = small_system(epochs=15, learning_rate=0.01)
+    system.generators = [Popularity()]  # it ranks the same for everybody
+    system.config = replace(system.config, each=ITEMS, newcomers=0.9)
+    system.fit(split.train)
+    nothing = np.full((len(split), 1), PAD, np.int32)
+    strangers = replace(split.users, place=nothing[:, 0], history=nothing, disliked=nothing)
+    best = np.argsort(-system.score(strangers), axis=1)[:, :3]
+    assert (best % 2 == split.users.place[:, None] % 2).mean() > 0.9
 
 
 def test_tasks_are_chances_and_padding_is_ranked_last(fitted):
