@@ -273,14 +273,14 @@ def _relu(values: Floats) -> Floats:
 
 def widened(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
     """Return float32 arrays; an int8 array is multiplied by its scale (one a row)."""
-    widened = {}
+    wide = {}
     for name, values in arrays.items():
         if name.endswith(".int8_scale"):
             continue
         scale = arrays.get(f"{name}.int8_scale")
-        widened[name] = (
+        wide[name] = (
             np.ascontiguousarray(values, np.float32)
             if scale is None
             else np.ascontiguousarray(values.astype(np.float32) * scale.astype(np.float32)[:, None])
         )
-    return widened
+    return wide
