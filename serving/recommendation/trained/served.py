@@ -61,7 +61,7 @@ class ServedSystem:
         self._recorder = recorder
         self._clock = clock
         self._over: SystemOver | None = None
-        self._ahead: SystemOver | None = None  # the same over the state that answers next, until `look` takes it over
+        self._ahead: tuple[SystemOver, ...] = ()  # the same over states that answer since or next, until `look` takes it
         self._ahead_lock = threading.Lock()
         self._looked_s = -math.inf
         self._refused: tuple[str, float] | None = None  # the label of a version, and when
@@ -83,13 +83,13 @@ class ServedSystem:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
-        for over in (self._over, self._ahead):
+        for over in (self._over, *self._ahead):
             if over is not None:
                 over.close()
 
     def parts(self, state: LiveState) -> Parts | None:
         """Return what the system that is served now adds over a state; None while there is none for it."""
-        for over in (self._ahead, self._over):  # in this order: it moves from the first place to the second
+        for over in (*self._ahead, self._over):  # in this order: it moves from the first place to the second
             if over is not None and over.state is state:
                 return over.parts
         return None
@@ -176,20 +176,17 @@ class ServedSystem:
 
     def _take(self, system: "TrainedSystem") -> None:
         """Let a system answer over the live state of now; where one does already, this one once it is indexed."""
-        state, ahead = self._served.current, self._ahead
-        if ahead is not None and ahead.state is state and ahead.system is system:
-            over = ahead
-        else:
+        state = self._served.current
+        over = next((one for one in self._ahead if one.state is state and one.system is system), None)
+        if over is None:
             over = self._make_over(system, state)
             if self.parts(state) is not None:
                 over.catch_up()
         before, self._over = self._over, over
-        with self._ahead_lock:
-            if self._ahead is not ahead or ahead is None or ahead.state is not state:
-                ahead = None  # what is ahead now is over a state that answers next
-            else:
-                self._ahead = None
-        for one in (before, ahead):
+        with self._ahead_lock:  # those up to this state have had their time; those after it are over states to come
+            ended = max((place for place, one in enumerate(self._ahead, start=1) if one.state is state), default=0)
+            passed, self._ahead = self._ahead[:ended], self._ahead[ended:]
+        for one in (before, *passed):
             if one is not None and one is not over:
                 one.close()
         over.catch_up()
@@ -204,10 +201,13 @@ class ServedSystem:
         except Exception:  # the state must not wait for a defect of the model; `look` tries again
             _log.exception("recommendation_model_not_ahead", version=over.system.version)
             return
-        with self._ahead_lock:
-            stale, self._ahead = self._ahead, ahead
-        if stale is not None and stale is not self._over:
-            stale.close()
+        with self._ahead_lock:  # what is over the state that answers now is needed until the next one does
+            answers = self._served.current
+            stale = [one for one in self._ahead if one.state is not answers]
+            self._ahead = (*(one for one in self._ahead if one.state is answers), ahead)
+        for one in stale:
+            if one is not self._over:
+                one.close()
 
     def _make_over(self, system: "TrainedSystem", state: LiveState) -> "SystemOver":
         from serving.recommendation.trained.parts import system_over

@@ -174,3 +174,10 @@ def test_the_command_answers_programs_and_takes_other_prices(tmp_path: Path) -> 
     assert twice["total"]["usd_per_month"] == pytest.approx(2 * once["total"]["usd_per_month"])
     assert sum(part["usd_per_month"] for part in once["parts"]) == pytest.approx(once["total"]["usd_per_month"])
     assert len(once["sensitivity"]) == 3
+
+
+@pytest.mark.parametrize("images", [0, 1, 50])
+def test_a_handful_of_vectors_fits_one_machine(images: int) -> None:
+    tiny = dataclasses.replace(GLOBAL, images=images, videos=0, posts_per_day=0)
+    [part] = [part for part in model.plan(tiny, COSTS).parts if part.name == "vector index"]
+    assert part.counts["machines"] <= part.counts["replicas"]

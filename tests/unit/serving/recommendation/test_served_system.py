@@ -191,6 +191,20 @@ def test_the_system_is_over_another_state_before_that_answers(make, registry, tm
     assert asked == [label]  # the follower says so whenever it has read more
 
 
+def test_many_states_one_after_the_other_before_anybody_looked_each_have_the_system(make, registry, tmp_path):
+    version = register(registry, tmp_path / "a")
+    system = make()
+    assert look(system) == version
+    states, meanwhile = [live_state() for _ in range(4)], []
+    system.served.before_another(lambda _: meanwhile.append(system.parts(system.served.current).version))
+    for state in states:
+        system.served.serve(state)
+        assert system.parts(state).version == version
+    assert meanwhile == [version] * 4, "what answers until then needs it, too"
+    assert look(system, after_s=0.1) == version
+    assert [system.parts(state) for state in states[:-1]] == [None] * 3, "they are not kept"
+
+
 def test_a_state_is_served_even_where_the_system_cannot_be_put_over_it(make, registry, tmp_path, monkeypatch):
     system = make()
     label = register(registry, tmp_path / "a")
