@@ -61,7 +61,7 @@ class ServedSystem:
         self._recorder = recorder
         self._clock = clock
         self._over: SystemOver | None = None
-        self._ahead: tuple[SystemOver, ...] = ()  # the same over states that answer since or next, until `look` takes it
+        self._ahead: tuple[SystemOver, ...] = ()  # the same over states that came since, until `look` takes it over
         self._ahead_lock = threading.Lock()
         self._looked_s = -math.inf
         self._refused: tuple[str, float] | None = None  # the label of a version, and when
