@@ -125,7 +125,9 @@ class HarmModel:
             with safe_open(path, framework="numpy") as file:
                 described = Described.of_json((file.metadata() or {})["riverlight"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(described, arrays, version=f"{MODEL}/{manifest.version}")
+            model = cls(described, arrays, version=f"{MODEL}/{manifest.version}")
+            model.judge([PostFeatures(text="a", text_vector=np.zeros(described.scaling.text_dim, np.float32))])
+            return model  # whose arrays fit each other: those of another release may not
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise IntegrityError(f"{path} does not hold a harm model: {error}") from error
 

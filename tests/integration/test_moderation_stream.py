@@ -20,6 +20,7 @@ from core.moderation_totals import AuthorTotals
 from core.ports import OutgoingRecord
 from core.settings import CatalogueSettings, FeatureSettings
 from features.reader import FeatureReader
+from infra.broker.capabilities import running
 from infra.chaos.posts.ledger import HARMFUL, HARMLESS
 from infra.moderation_skew import Skew, logged_posts, skew
 from infra.ports import free_port
@@ -27,6 +28,7 @@ from storage.catalogue import Catalogue
 from storage.log.reader import read_all
 from storage.moderation import ModerationStore
 from storage.moderation.totals import TotalsReader
+from tests.integration.brokers import embedded_broker
 from tests.integration.stream_harness import ROOT, make_topics, publish, until, worker
 
 pytestmark = pytest.mark.integration
@@ -76,8 +78,16 @@ class Platform:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, embedded_bootstrap: str) -> Iterator[Platform]:
-    make_topics(embedded_bootstrap)
+def own_broker(tmp_path: Path) -> Iterator[str]:
+    """A broker of this test's own: every upload that other tests left in the index would be judged first."""
+    broker = embedded_broker(tmp_path / "broker")
+    with running(broker, tmp_path / "broker.log"):
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def platform(tmp_path: Path, own_broker: str) -> Iterator[Platform]:
+    make_topics(own_broker)
     port = free_port()
     settings = {
         "RIVERLIGHT_HTTP__PORT": str(port),
@@ -96,10 +106,10 @@ def platform(tmp_path: Path, embedded_bootstrap: str) -> Iterator[Platform]:
         stderr=log,
     )
     try:
-        with worker(tmp_path, embedded_bootstrap, AGENTS, free_port(), **settings) as running:
-            running.wait_ready()
-            yield Platform(tmp_path, embedded_bootstrap, catalogue)
-            assert running.process is not None and running.process.poll() is None, running.output()[-3000:]
+        with worker(tmp_path, own_broker, AGENTS, free_port(), **settings) as judging:
+            judging.wait_ready()
+            yield Platform(tmp_path, own_broker, catalogue)
+            assert judging.process is not None and judging.process.poll() is None, judging.output()[-3000:]
     finally:
         moderator.kill()
         moderator.wait()
