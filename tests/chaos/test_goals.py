@@ -2,27 +2,11 @@
 
 import pytest
 
-from infra.chaos.result import GoalResult
 from infra.chaos.stage import SERVING
-from tests.chaos.conftest import GATEWAY, MODERATED, PlayGoal
+from tests.chaos.conftest import GATEWAY, PlayGoal
+from tests.chaos.judging import exact, kept
 
 pytestmark = [pytest.mark.integration, pytest.mark.kafka]
-
-
-def kept(result: GoalResult) -> GoalResult:
-    assert exact(result).kept, (result.broken, result.examples, result.timeline)
-    return result
-
-
-def exact(result: GoalResult) -> GoalResult:
-    """Was it played to its end, and is every store right? What else was promised is not asked."""
-    if result.skipped:
-        pytest.skip(result.skipped)
-    assert result.figures, ("the play could not go on", result.broken, result.timeline)
-    assert (result.lost, result.twice, result.wrong, result.unexpected) == (0, 0, 0, 0), (
-        result.broken, result.examples, result.timeline,
-    )  # fmt: skip
-    return result
 
 
 def test_killed_workers_lose_nothing_and_apply_nothing_twice(play: PlayGoal) -> None:
@@ -102,34 +86,3 @@ def test_a_damaged_snapshot_is_refused_and_the_one_before_gives_the_same_index(p
     result = kept(play("G19"))
     assert result.figures["damaged"] == result.figures["damaged_refused"] == 12
     assert result.figures["writers_killed"] == 2
-
-
-def test_posts_wait_for_people_while_the_moderator_is_down_and_are_decided_after(play: PlayGoal) -> None:
-    result = exact(play("G36", MODERATED))
-    # Whether all is decided in time is a matter of the machine; the full form on a quiet one decides it.
-    assert result.figures["decisions_without_scores"] > 0, result.timeline
-    assert result.figures["let_through_without_scores"] == result.figures["shown_after_1_s"] == 0, result.broken
-    assert result.figures["answers_with_items"] > 0, result.figures
-
-
-def test_a_killed_moderation_worker_decides_each_post_once(play: PlayGoal) -> None:
-    result = exact(play("G37", MODERATED))
-    assert result.figures["kills_with_uncommitted_records"] > 0, "no kill hit work that was not committed"
-    assert result.figures["shown_after_1_s"] == 0, result.broken
-    assert result.dead_lettered > 0, "there was no poison among the posts"
-
-
-def test_posts_and_reviews_outlive_a_killed_broker(play: PlayGoal) -> None:
-    result = kept(play("G38", MODERATED))
-    assert result.figures["reviews"] > result.figures["reviews_while_the_broker_was_away"] > 0
-
-
-def test_homepages_are_given_whatever_the_recommender_is_without(play: PlayGoal) -> None:
-    result = exact(play("G39", GATEWAY))
-    # How quick answers are is a matter of the machine; the full form on a quiet one decides it.
-    figures = result.figures
-    for trouble in ("generators_hang", "ranker_hangs", "both_fail"):
-        assert figures[f"{trouble}_given"] == figures[f"{trouble}_answers"] > 0, (result.broken, figures)
-        assert figures[f"{trouble}_degraded"] > 0, figures
-    assert figures["shown_after_1_s"] == 0, result.broken
-    assert figures["answers_with_items"] > 0
