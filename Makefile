@@ -46,7 +46,8 @@ unit: setup ## The tests that start no processes
 
 integration: setup ## The tests on real brokers, databases and Ray
 	@$(PYTEST) -m "integration and not serve" --numprocesses 2 --dist loadfile
-	@$(PYTEST) -m serve
+	@$(PYTEST) -m "serve and not alone"
+	@$(PYTEST) -m alone
 
 chaos: setup ## Kill, freeze, poison and flood the system; prove that nothing is lost (long)
 	@$(BIN)/riverlight chaos run --all --seed $(SEED)

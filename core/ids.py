@@ -7,6 +7,7 @@ that doing the work twice names the result the same way (at-least-once delivery,
 import hashlib
 import random
 import re
+from collections.abc import Sequence
 
 MEDIA_ID_PATTERN = r"^[0-9a-f]{64}$"
 _MEDIA_ID = re.compile(MEDIA_ID_PATTERN)
@@ -39,6 +40,11 @@ def derived_id(parent_id: str, step: str, version: str = "1") -> str:
 def upload_post_id(item_id: str) -> str:
     """Return the id of the post that an upload is judged as."""
     return derived_id(item_id, "moderation.upload")
+
+
+def is_upload_post(post_id: str, item_ids: Sequence[str]) -> bool:
+    """Tell whether this is the post that an upload is judged as."""
+    return len(item_ids) == 1 and post_id == upload_post_id(item_ids[0])
 
 
 def new_trace_id() -> str:

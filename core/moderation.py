@@ -71,6 +71,7 @@ class PostToScore(Struct, kw_only=True, frozen=True, gc=False):
     author: AuthorFacts = AuthorFacts()
     reactions: ReactionFacts = ReactionFacts()
     comments: list[str] = []  # the newest, at most 20
+    upload: bool = False  # of an upload that nobody posted: its title, description and tags are the text
 
 
 # --- what they answer --------------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ def read_post(post: PostToScore, profane: ProfaneWords) -> ReadPost:
         "media": float(len(post.media_ids)),
     }
     signals["words"] = float(words.total)
+    if post.upload:
+        signals["upload"] = 1.0
     if not math.isnan(words.profane_rate):
         signals["profane_rate"] = round(words.profane_rate, 4)
         signals["profane_words"] = float(words.profane or 0)

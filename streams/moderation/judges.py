@@ -15,6 +15,7 @@ import structlog
 
 from core.clock import Clock
 from core.errors import Unavailable
+from core.ids import is_upload_post
 from core.moderation import (
     AuthorFacts,
     Decision,
@@ -345,6 +346,7 @@ def facts_of(
                 reports=weight,
             ),
             comments=list(reactions.comment_texts),
+            upload=is_upload_post(post.post_id, post.item_ids),
         ),
         item_ids=post.item_ids,
         strikes=[strike.at for strike in author.strikes],

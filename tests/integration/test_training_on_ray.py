@@ -24,7 +24,7 @@ from models.recommendation.two_tower import TwoTower
 from models.training.on_ray import RayTrainer, Workers
 from models.training.ray_cluster import LOCAL, ray_cluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.serve, pytest.mark.timeout(300)]  # one Ray at a time
+pytestmark = [pytest.mark.integration, pytest.mark.serve, pytest.mark.alone, pytest.mark.timeout(300)]
 
 USERS, ITEMS = 40, 30
 CONFIG = TowerConfig(dim=16, length=6, epochs=30, batch_users=9, negatives=64, random_negatives=16, dropout=0.1)
