@@ -99,6 +99,7 @@ def platform(tmp_path: Path, own_broker: str) -> Iterator[Platform]:
     policy.write_text(yaml.safe_dump(content), encoding="utf-8")
     settings = {
         "RIVERLIGHT_MODERATION__POLICY": str(policy),
+        "RIVERLIGHT_MODERATION__UPLOADS": "true",
         "RIVERLIGHT_HTTP__PORT": str(port),
         "RIVERLIGHT_STREAMS__ARCHIVE_WITHIN_S": "0.3",
         "RIVERLIGHT_MODERATION__TIMEOUT_S": "60",
