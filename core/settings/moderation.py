@@ -13,8 +13,8 @@ class ModerationSettings(Section):
     enabled: bool = Field(True, description="Score and decide posts. Off: posts are archived and nothing more.")
     uploads: bool = Field(
         False,
-        description="Judge uploads like posts, also those that nobody posts. Each takes the image encoder another turn: "
-        "on two cores uploads then wait seconds to be found.",
+        description="Judge uploads like posts, also those that nobody posts. Each takes the image encoder another "
+        "turn: on two cores uploads then wait seconds to be found.",
     )
     model: str = Field("moderation@champion", description="Registry model with an alias or a version.")
     challenger: str = Field(

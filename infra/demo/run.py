@@ -274,7 +274,9 @@ async def _send_broken(bootstrap: str, run: str) -> int:
         f"broken-{run}",
         {"item_id": f"broken-{run}", "owner_id": "demo", "kind": "image", "media_id": hashlib.sha256(b"").hexdigest()},
     )
-    broken = (b'{"id": "cut off', b"[1, 2]", json.dumps(missing).encode())
+    # Their bytes name the run: the same bytes again are the same dead letter.
+    frame = json.dumps([f"no event of {run}", f"nor is this one of {run}"]).encode()
+    broken = (f'{{"id": "cut off {run}'.encode(), frame, json.dumps(missing).encode())
     publisher = KafkaPublisher(bootstrap, Settings().producer, client_id="riverlight-demo")
 
     async def letters() -> int:
