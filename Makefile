@@ -47,7 +47,7 @@ unit: setup ## The tests that start no processes
 integration: setup ## The tests on real brokers, databases and Ray
 	@$(PYTEST) -m "integration and not serve and not long" --numprocesses 2 --dist loadfile
 	@$(PYTEST) -m "serve and not alone"
-	@$(PYTEST) -m alone
+	@$(PYTEST) tests/integration/test_training_on_ray.py
 
 chaos: setup ## Kill, freeze, poison and flood the system; prove that nothing is lost (long)
 	@$(PYTEST) -m long
