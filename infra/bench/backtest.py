@@ -66,7 +66,7 @@ def run(options: BenchOptions) -> BenchResult:
         bars=(bar(measurements, measurements[0].name, BAR_S),),
         details={"posts": n, "changed": changed},
         notes=(
-            "SQLite, one thread. Posts have texts of two sentences, made-up scores (a tenth with a harmful one),"
+            "SQLite, one thread. Posts have texts of one sentence, made-up scores (a tenth with a harmful one),"
             f" authors with history and reactions; the packaged policy decided about them, and one that reviews from .4"
             f" on is tried, which decides {changed:,} posts otherwise.",
         ),

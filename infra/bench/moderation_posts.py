@@ -1,4 +1,4 @@
-"""Posts for benchmarks: sentences of the project's own, joined so that no two are the same."""
+"""Posts for benchmarks: sentences of the project's own in eight languages, numbered so that no two are the same."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ SPAM = "WINNER!! You have won a FREE phone. Claim your prize now: http://win-pri
 
 
 def texts(seed: int, harmful: float = 0.1) -> Iterator[str]:
-    """Give texts of two sentences each without end, a share of them with a harmful one: nothing can be remembered."""
+    """Give sentences without end, a share of them harmful; each ends with its number, so that nothing is remembered."""
     draw = random.Random(seed)
     mine = own_posts("test")
     plain = [post.text for post in (*mine, *edgy_posts()) if not any(post.harm.values())]
@@ -20,8 +20,7 @@ def texts(seed: int, harmful: float = 0.1) -> Iterator[str]:
     number = 0
     while True:
         number += 1
-        first = draw.choice(bad if draw.random() < harmful else plain)
-        yield f"{first} {draw.choice(plain)} {number}"
+        yield f"{draw.choice(bad if draw.random() < harmful else plain)} {number}"
 
 
 def post_created(post_id: str, text: str, media: Sequence[str] = (), items: Sequence[str] = ()) -> dict[str, Any]:

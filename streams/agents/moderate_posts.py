@@ -27,7 +27,7 @@ from streams.moderation.judges import Asked, PostJudges
 from streams.moderation.uploads import taken_over
 
 NAME = "moderate-posts"
-_TOGETHER = 16  # posts of one call of the moderator and one transaction
+_TOGETHER = 8  # posts of one call of the moderator and one transaction
 
 
 class PostModerator:

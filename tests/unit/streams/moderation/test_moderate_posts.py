@@ -161,7 +161,7 @@ async def test_many_posts_are_recorded_some_at_a_time_and_those_that_were_are_no
     with pytest.raises(Unavailable, match="away"):
         await agent(batch)
     kept = world.catalogue.seen(NAME, [one.event.id for one in batch])
-    assert sorted(calls) == [8, 16, 16] and 0 < len(kept) < 40
+    assert calls == [8] * 5 and 0 < len(kept) < 40
     before = world.catalogue.outbox_size()
     await agent(batch)
     assert world.catalogue.seen(NAME, [one.event.id for one in batch]) == {one.event.id for one in batch}
