@@ -67,7 +67,7 @@ def run(options: BenchOptions) -> BenchResult:
         with running_system(settings) as system:
             repeats = 1 if options.quick else options.repeats
             rounds = asyncio.run(_rounds(system.urls, policy, size, repeats, options.report))
-            broker = str((system.broker or {}).get("promise", ""))
+            broker = str((system.broker or {}).get("promise", "")).partition(", data in")[0]
     measurements = (
         _times("post → decision in the log, 20/s, every fourth with an image, p50", rounds, "decided_s", 50),
         _times("post → decision in the log, 20/s, every fourth with an image, p95", rounds, "decided_s", 95),
