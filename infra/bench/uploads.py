@@ -31,7 +31,7 @@ def run(options: BenchOptions) -> BenchResult:
         settings = scratch_settings(home)
         with running_system(settings) as system:
             rounds = asyncio.run(_rounds(system.urls, paced, removals, repeats, options.report))
-            broker = str((system.broker or {}).get("promise", ""))
+            broker = str((system.broker or {}).get("promise", "")).partition(", data in")[0]
     measurements = (
         _measurement("upload → found, p50", [milliseconds(found.found_s, 50) for found in rounds]),
         _measurement("upload → found, p99", [milliseconds(found.found_s, 99) for found in rounds]),
