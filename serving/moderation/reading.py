@@ -11,6 +11,7 @@ from core.moderation import PostToScore
 from core.ports import EncodedImage, EncodeFailure
 from models.moderation.features import PostFeatures
 from models.moderation.score import HarmModel
+from models.moderation.told import told_features
 from models.moderation.wording import ProfaneWords
 from models.text.language import detect_language
 from models.text.normalise import normalise
@@ -109,36 +110,10 @@ def by_passage(one: ReadPost, base: PostFeatures, vectors: dict[str, Vector]) ->
 
 
 def _facts(post: PostToScore, language: str, profane_rate: float, obfuscated: float) -> PostFeatures:
-    author, reactions = post.author, post.reactions
-    shown = reactions.impressions > 0 or reactions.reports > 0
-    return PostFeatures(
-        profane_rate=profane_rate,
-        obfuscated=obfuscated,
-        links=len(post.links),
-        n_images=len(post.media_ids),
-        impressions=float(reactions.impressions) if shown else math.nan,
-        likes=float(reactions.likes) if shown else math.nan,
-        shares=float(reactions.shares) if shown else math.nan,
-        comments=float(reactions.comments) if shown else math.nan,
-        reports=float(reactions.reports) if shown else math.nan,
-        author_violations=_number(author.violations),
-        author_reports=_number(author.reports_received),
-        author_profane_rate=_number(author.profane_rate),
-        author_posts=_number(author.posts),
-        author_followers=_number(author.followers),
-        author_account_age_days=_number(author.account_age_days),
-        author_age_band=author.age_band,
-        author_gender=author.gender,
-        author_city=author.city,
-        author_country=author.country,
-        hour=post.posted_at.hour,
-        device=post.device,
-        language=language,
+    told = told_features(post.author, post.reactions, hour=post.posted_at.hour, device=post.device, language=language)
+    return replace(
+        told, profane_rate=profane_rate, obfuscated=obfuscated, links=len(post.links), n_images=len(post.media_ids)
     )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from models.moderation.policy import PostReport
 from models.moderation.policy.reports import ReportWeights
 from models.moderation.policy.schema import Reports
 from models.moderation.simulation import Assumptions
+from models.moderation.told import told_features
 from models.moderation.wording import ProfaneWords
 from models.progress import Report
 from models.text.normalise import normalise
@@ -151,35 +152,14 @@ def features(
 
 
 def _surroundings(post: Known) -> PostFeatures:
-    author, seen = post.author or AuthorFacts(), post.reactions or ReactionFacts()
-    shown = bool(seen.impressions or seen.reports)  # else nobody had the chance to react
-    return PostFeatures(
-        links=post.links,
-        n_images=post.media,
-        nsfw=post.nsfw,
-        author_violations=_number(author.violations),
-        author_reports=_number(author.reports_received),
-        author_profane_rate=_number(author.profane_rate),
-        author_posts=_number(author.posts),
-        author_followers=_number(author.followers),
-        author_account_age_days=_number(author.account_age_days),
-        author_age_band=author.age_band,
-        author_gender=author.gender,
-        author_city=author.city,
-        author_country=author.country,
+    told = told_features(
+        post.author or AuthorFacts(),
+        post.reactions or ReactionFacts(),
         hour=post.hour,
         device=post.device,
         language=post.language,
-        impressions=_number(seen.impressions if shown else None),
-        likes=_number(seen.likes if shown else None),
-        shares=_number(seen.shares if shown else None),
-        comments=_number(seen.comments if shown else None),
-        reports=_number(seen.reports if shown else None),
     )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+    return replace(told, links=post.links, n_images=post.media, nsfw=post.nsfw)
 
 
 def positives(examples: Sequence[Example]) -> dict[HarmClass, int]:
