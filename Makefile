@@ -45,12 +45,11 @@ unit: setup ## The tests that start no processes
 	@$(PYTEST) -m "not integration" --numprocesses auto --maxprocesses 4
 
 integration: setup ## The tests on real brokers, databases and Ray
-	@$(PYTEST) -m "integration and not serve and not long" --numprocesses 2 --dist loadfile
+	@$(PYTEST) -m "integration and not serve" --numprocesses 2 --dist loadfile
 	@$(PYTEST) -m "serve and not alone"
 	@$(PYTEST) tests/integration/test_training_on_ray.py
 
 chaos: setup ## Kill, freeze, poison and flood the system; prove that nothing is lost (long)
-	@$(PYTEST) -m long
 	@$(BIN)/riverlight chaos run --all --seed $(SEED)
 	@$(BIN)/riverlight chaos report
 

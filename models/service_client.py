@@ -1,5 +1,6 @@
 """A client of one of the platform's own model services over HTTP: kept-alive connections, and errors in our words."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from core.access.credentials import Headers, no_headers
 from core.errors import InvalidInput, Overloaded, TooLarge, Unavailable
 
 _MAX_RETRY_AFTER_S = 60.0
-_ANSWER_MARGIN_S = 1.0  # the service keeps the deadline itself; this is for its answer to arrive
+_ANSWER_MARGIN, _MOST_MARGIN_S = 0.25, 1.0  # the service keeps the deadline itself; this is for its answer to arrive
 _CONNECT_S = 5.0
 
 
@@ -47,21 +48,25 @@ class ServiceClient:
         content_type: str = "application/json",
         parameters: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Return the body of the answer.
+        """Return the body of the answer, within `timeout_s` and a quarter of it, at most a second.
+
+        That bounds the whole call: httpx would grant as much again to each wait for a connection or a byte, and callers
+        with a deadline of their own would take a service that hangs for a defect of what they ask about.
 
         Raises:
             InvalidInput, TooLarge: the service refuses the request.
             Unavailable, Overloaded: it did not answer in time, or not as it should.
         """
         try:
-            response = await self._client.post(
-                self.url + path,
-                content=body,
-                params=parameters,
-                headers={"content-type": content_type, **self._credentials()},
-                timeout=httpx.Timeout(timeout_s + _ANSWER_MARGIN_S, connect=min(timeout_s, _CONNECT_S)),
-            )
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(timeout_s + min(_ANSWER_MARGIN * timeout_s, _MOST_MARGIN_S)):
+                response = await self._client.post(
+                    self.url + path,
+                    content=body,
+                    params=parameters,
+                    headers={"content-type": content_type, **self._credentials()},
+                    timeout=httpx.Timeout(None, connect=min(timeout_s, _CONNECT_S)),
+                )
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise Unavailable(f"{self._noun} at {self.url} did not answer in {timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise Unavailable(f"{self._noun} at {self.url} cannot be reached: {error!r}") from error

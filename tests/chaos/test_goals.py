@@ -53,7 +53,6 @@ def test_counting_goes_on_without_redis_and_reads_never_hang(play: PlayGoal) -> 
     kept(play("G10"))
 
 
-@pytest.mark.long
 def test_a_slow_encoder_makes_uploads_wait_and_searches_be_refused(play: PlayGoal) -> None:
     result = exact(play("G11", GATEWAY))
     # How quick answers are is a matter of the machine; the full form on a quiet one decides it.

@@ -23,7 +23,6 @@ def test_a_killed_moderation_worker_decides_each_post_once(play: PlayGoal) -> No
     assert result.dead_lettered > 0, "there was no poison among the posts"
 
 
-@pytest.mark.long
 def test_posts_and_reviews_outlive_a_killed_broker(play: PlayGoal) -> None:
     result = kept(play("G38", MODERATED))
     assert result.figures["reviews"] > result.figures["reviews_while_the_broker_was_away"] > 0
