@@ -28,12 +28,14 @@ class Changes:
     pairs: dict[tuple[str, str], float] = field(default_factory=dict)  # watched or hidden by a viewer
     made: int = 0
     answers: int = 0
+    looked_at: int = 0  # videos of those answers
     shown: list[str] = field(default_factory=list)
 
     def check(self, viewer: str, asked: float, items: Iterable[str]) -> None:
         """Look through an answer that was asked for at `asked`, by the monotonic clock."""
         self.answers += 1
         for item in items:
+            self.looked_at += 1
             since = min(self.items.get(item, asked), self.pairs.get((viewer, item), asked))
             if asked - since > EFFECT_S:
                 self.shown.append(f"{item} to {viewer}, {asked - since:.1f} s after it was acknowledged")

@@ -1,5 +1,6 @@
 """Seeded videos and viewers for the benchmark of recommendations."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -37,7 +38,7 @@ def videos(start: int, stop: int, now: datetime) -> Iterator[OutgoingRecord]:
             item_id=item,
             owner_id=_creator(number),
             kind="video",
-            media_id=f"{number:064x}",
+            media_id=hashlib.sha256(item.encode()).hexdigest(),  # two that begin alike would be copies of one another
             title=" ".join(f"word{word}" for word in (rng.zipf(1.3, 6) % _WORDS).tolist()),
             category=f"category-{number % 20}",
             language=("en", "de", "fr")[number % 3],

@@ -53,11 +53,12 @@ QUICK = _Scale((1_000, 3_000), 100, 300)
 
 @dataclass
 class _Round:
-    """Answers of a round: seconds of each, how many did without a part, and how many there were a second."""
+    """Answers of a round: seconds and videos of each, how many did without a part, how many there were a second."""
 
-    seconds: list[float]
-    degraded: int
-    rate: float
+    seconds: list[float] = field(default_factory=list)
+    videos: list[int] = field(default_factory=list)
+    degraded: int = 0
+    rate: float = 0.0
 
 
 @dataclass
@@ -111,6 +112,7 @@ def _result(sizes: dict[int, _Size], changes: Changes, note: str) -> BenchResult
             "answers that did without a part", "%", "lower",
             tuple(100 * one.degraded / len(one.seconds) for one in found.rounds),
         ),
+        Measurement("fewest videos of an answer", "", "higher", tuple(float(min(one.videos)) for one in found.rounds)),
         Measurement("shown although seen, hidden or taken down", "", "lower", (float(len(changes.shown)),)),
         Measurement(f"memory of the gateway, {label}", "MB", "lower", (found.gateway_mb,)),
         Measurement(f"from the log to the answers, {label}", "s", "lower", (found.fed_s,)),
@@ -128,6 +130,7 @@ def _result(sizes: dict[int, _Size], changes: Changes, note: str) -> BenchResult
     )  # fmt: skip
     bars: tuple[Bar, ...] = (
         bar(measurements, f"p99, {label}", P99_MS),
+        bar(measurements, "fewest videos of an answer", K),
         bar(measurements, "shown although seen, hidden or taken down", 0),
     )
     return BenchResult(
@@ -139,6 +142,7 @@ def _result(sizes: dict[int, _Size], changes: Changes, note: str) -> BenchResult
         curves=curves,
         details={
             "answers checked": changes.answers,
+            "videos of them": changes.looked_at,
             "changes meanwhile": changes.made,
             "shown wrongly": changes.shown[:10],
             "candidates scored in the last answer": found.scored,
@@ -149,10 +153,10 @@ def _result(sizes: dict[int, _Size], changes: Changes, note: str) -> BenchResult
             f"{load.USERS} viewers with {load.INTERACTIONS:,} interactions; traces are written; clients, broker and "
             f"gateway (plain uvicorn) share the cores. At {label} the answer looked at scored {found.scored:,} "
             f"candidates of {found.generators} generators. No trained model is registered: generators are blended.",
-            f"{changes.answers:,} answers were looked through while {changes.made:,} videos were watched, hidden, "
-            f"taken down, deleted or enforced, {CHANGES_PER_S:g} a second, all of them from answers just given. What "
-            f"was acknowledged by the broker more than {EFFECT_S:g} s before the question must not be in the answer: "
-            f"{_shown(changes)}.",
+            f"{changes.answers:,} answers of {changes.looked_at:,} videos were looked through while {changes.made:,} "
+            f"videos were watched, hidden, taken down, deleted or enforced, {CHANGES_PER_S:g} a second, all of them "
+            f"from answers just given. What was acknowledged by the broker more than {EFFECT_S:g} s before the "
+            f"question must not be in the answer: {_shown(changes)}.",
         ),
     )
 
@@ -202,7 +206,7 @@ def _feed(url: str, bootstrap: str, size: int, known: int, process: psutil.Proce
 async def _ask(url: str, requests: int, *, seed: int) -> _Round:
     """Let the clients ask for homepages of random viewers."""
     viewers = iter(random.Random(seed).choices(range(load.USERS), k=requests))
-    done = _Round([], 0, 0.0)
+    done = _Round()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS)) as session:
 
         async def client() -> None:
@@ -210,6 +214,7 @@ async def _ask(url: str, requests: int, *, seed: int) -> _Round:
                 sent = time.perf_counter()
                 answer = await homepage(session, url, load.user(viewer), K)
                 done.seconds.append(time.perf_counter() - sent)
+                done.videos.append(len(answer["results"]))
                 done.degraded += bool(answer["degraded"])
 
         began = time.perf_counter()
