@@ -27,7 +27,11 @@ _log = structlog.get_logger("streams.agent")
 
 
 class Pump:
-    """Moves records from one agent's inbox through its processor, a micro-batch at a time."""
+    """Moves records from one agent's inbox through its processor, a micro-batch or several at a time.
+
+    Batches are settled in the order in which they were taken, whichever ends first: only what follows on what was
+    settled before can be.
+    """
 
     def __init__(
         self,
@@ -39,8 +43,10 @@ class Pump:
         topics: list[str],
         batch_size: int,
         within_s: float,
+        at_once: int = 1,
         exit_process: Callable[[int], Any] = os._exit,
     ) -> None:
+        """`at_once` batches may be under way; with more than one, the processor keeps the order that it needs."""
         self.name = name
         self.processor = processor
         self.topics = topics
@@ -49,13 +55,16 @@ class Pump:
         self._inbox = inbox
         self._batch_size = batch_size
         self._within_s = within_s
+        self._at_once = at_once
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._taking = False
         self._exit = exit_process
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take no more records and wait for the batch in hand. False when it did not end in time."""
+        """Take no more records and wait for the batches in hand. False when they did not end in time."""
         self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -66,32 +75,49 @@ class Pump:
 
     async def run(self) -> None:
         """Pump until cancelled. Nothing but a cancellation leaves this method; what cannot go on ends the process."""
-        while True:
-            await self._inbox.wait()
-            if self._stopping:
-                self._inbox.clear()  # not settled: the broker delivers it again
-                continue
-            self._idle.clear()
-            chunks: list[Chunk] = []
-            try:
-                chunks = await self._take()
-                if not await self._batch(chunks):
-                    self._consumer.refetch(chunks)
-            except Abandoned as reason:
+        last: asyncio.Task[None] | None = None
+        try:
+            while True:
+                await self._inbox.wait()
+                if self._stopping:
+                    self._inbox.clear()  # not settled: the broker delivers it again
+                    continue
+                last = asyncio.create_task(self._carry(await self._take(), last), name=f"{self.name}-batch")
+                self._under_way.add(last)
+                last.add_done_callback(self._ended)
+                self._taking = False
+                if len(self._under_way) >= self._at_once:
+                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for batch in self._under_way:
+                batch.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            self._taking = False
+            self._idle.set()
+
+    def _ended(self, batch: "asyncio.Task[None]") -> None:
+        self._under_way.discard(batch)
+        if not self._under_way and not self._taking:
+            self._idle.set()
+
+    async def _carry(self, chunks: list[Chunk], before: "asyncio.Task[None] | None") -> None:
+        """Take a batch through the processor and settle it after the batch `before` it, or have it fetched again."""
+        try:
+            if not await self._batch(chunks, before):
                 self._consumer.refetch(chunks)
-                _log.info("batch abandoned; it will be delivered again", agent=self.name, reason=str(reason))
-            except asyncio.CancelledError:
-                raise  # nothing was settled
-            except BaseException as error:
-                _log.critical(
-                    "the agent cannot go on; ending the process before the ack", agent=self.name, exc_info=error
-                )
-                self._exit(EXIT_RESTART)
-            finally:
-                self._idle.set()
+        except Abandoned as reason:
+            self._consumer.refetch(chunks)
+            _log.info("batch abandoned; it will be delivered again", agent=self.name, reason=str(reason))
+        except asyncio.CancelledError:
+            raise  # nothing was settled
+        except BaseException as error:
+            _log.critical("the agent cannot go on; ending the process before the ack", agent=self.name, exc_info=error)
+            self._exit(EXIT_RESTART)
 
     async def _take(self) -> list[Chunk]:
         """Return what waits, and what comes within `within_s` while that is less than a batch."""
+        self._taking = True
+        self._idle.clear()
         chunks: list[Chunk] = []
         records = size = 0
         deadline = asyncio.get_running_loop().time() + self._within_s
@@ -112,7 +138,7 @@ class Pump:
     def _consumer(self) -> Any:
         return self._app.consumer  # a BatchConsumer: see streams.transport
 
-    async def _batch(self, chunks: list[Chunk]) -> bool:
+    async def _batch(self, chunks: list[Chunk], before: "asyncio.Task[None] | None") -> bool:
         """Process and settle; False when the chunks are not ours, or not now."""
         consumer = self._consumer
         # Records fetched before a rebalance are dropped: whoever owns the partition now reads them again.
@@ -125,6 +151,8 @@ class Pump:
             return not self._stopping and consumer.owns(stamp)
 
         await self.processor.process([_stored(record) for chunk in chunks for record in chunk.records], owned)
+        if before is not None:
+            await asyncio.wait([before])
         consumer.settle(chunks)
         self.handled += sum(len(chunk.records) for chunk in chunks)
         return True
@@ -140,12 +168,13 @@ def agent(
     handle: Handle,
     batch_size: int,
     within_s: float,
+    at_once: int = 1,
     inbox: SeenEvents | None = None,
 ) -> AgentT:
     """Register an agent that takes `topic` through the envelope into `handle`.
 
     `stream` names the event union to decode (a key of `core.events.STREAM_EVENTS`); `inbox` remembers applied events
-    for handlers whose sink does not.
+    for handlers whose sink does not. Of `at_once` batches under way no two have events of the same key.
     """
     envelope = Envelope(
         name,
@@ -160,7 +189,14 @@ def agent(
         tracer=deps.tracer,
     )
     return record_agent(
-        app, deps, topics=[topic], name=name, processor=envelope, batch_size=batch_size, within_s=within_s
+        app,
+        deps,
+        topics=[topic],
+        name=name,
+        processor=envelope,
+        batch_size=batch_size,
+        within_s=within_s,
+        at_once=at_once,
     )
 
 
@@ -173,6 +209,7 @@ def record_agent(
     processor: Processor,
     batch_size: int,
     within_s: float,
+    at_once: int = 1,
 ) -> AgentT:
     """Register an agent that gives the raw records of `topics` to `processor`."""
     streams = deps.settings.streams
@@ -185,6 +222,7 @@ def record_agent(
         topics=topics,
         batch_size=batch_size,
         within_s=within_s,
+        at_once=at_once,
         exit_process=deps.exit_process,
     )
     app.transport.deliver(topics, inbox)  # type: ignore[attr-defined]  # a BatchTransport: see streams.app

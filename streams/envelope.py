@@ -18,6 +18,7 @@ import structlog
 
 from core.clock import Clock
 from core.errors import InvalidInput, RiverlightError, Unavailable
+from core.events import event_key
 from core.ports import OutgoingRecord, Publisher, StoredRecord
 from core.settings import StreamSettings
 from monitoring import catalogue as metrics
@@ -26,6 +27,7 @@ from monitoring.tracing import NO_TRACING, Tracer
 from streams.batch_trace import in_traces_of, trace_in
 from streams.dead_letter_record import dead_letter, error_code
 from streams.decoding import Delivered, Refused, decode_records
+from streams.turns import Turns
 
 MAX_BACKOFF_S = 10.0
 DEFECT_TRIES = 3  # tries of one event that fails for an unknown reason
@@ -109,7 +111,7 @@ def always() -> bool:
 class Envelope:
     """Takes batches of raw records of one stream through one handler.
 
-    Not re-entrant: batches of an agent are processed one after the other, which is what keeps the order of a key.
+    Several may be under way: one that has an event of a key waits for those before it that have one, too.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Envelope:
         self._code_version = code_version
         self._tracer = tracer
         self._defects_in_a_row = 0
+        self._turns = Turns()
 
     async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool] = always) -> None:
         """Settle every event of `records`. `owned` turns false when the work is no longer ours.
@@ -149,11 +152,12 @@ class Envelope:
         with self._recorder.time(metrics.BATCH_SECONDS, agent=self.agent):
             latest = self._clock.now() + timedelta(seconds=self._settings.max_future_s)
             items, refused = decode_records(records, self._stream, latest)
-            items = await self._without_duplicates(items, owned)
-            with in_traces_of(items, self._tracer, self.agent):
-                await self._bury(refused)
-                self._recorder.observe(metrics.BATCH_EVENTS, len(items), agent=self.agent)
-                await self._settle(items, owned)
+            async with self._turns.of(event_key(item.event) for item in items):
+                items = await self._without_duplicates(items, owned)
+                with in_traces_of(items, self._tracer, self.agent):
+                    await self._bury(refused)
+                    self._recorder.observe(metrics.BATCH_EVENTS, len(items), agent=self.agent)
+                    await self._settle(items, owned)
         now = self._clock.now()
         for item in items[:: max(1, len(items) // 100)]:  # a sample: frames make batches of tens of thousands
             self._recorder.observe(

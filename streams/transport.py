@@ -78,10 +78,13 @@ class BatchConsumer(driver.Consumer):
                 self._dropped.add(partition)
 
     def settle(self, chunks: Sequence[Chunk]) -> None:
-        """Note that the chunks are done with. Those that are not ours any more, or leave a gap, change nothing."""
+        """Note that the chunks are done with. Those that are not ours any more, or leave a gap, change nothing.
+
+        What was fetched twice may begin with records that are settled already.
+        """
         for chunk in chunks:
             partition = TP(*chunk.partition)
-            if chunk.stamp == self.stamp and self._settled.get(partition) == chunk.start:
+            if chunk.stamp == self.stamp and chunk.start <= self._settled.get(partition, -1) < chunk.end:
                 self._settled[partition] = chunk.end
                 self._n_acked += len(chunk.records)
 

@@ -106,6 +106,7 @@ def register(app: faust.App, deps: StreamDeps) -> AgentT:
         handle=PostModerator(deps.moderation.store, deps.moderation.judges),
         batch_size=settings.batch_size,
         within_s=settings.within_s,
+        at_once=settings.batches_at_once,
         inbox=deps.catalogue,
     )
 

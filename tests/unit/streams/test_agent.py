@@ -63,21 +63,52 @@ class Processor:
             raise Abandoned("not ours")
 
 
+class Sided(Processor):
+    """Works on several batches side by side; each ends when the test says so, by its first offset."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: dict[int, asyncio.Event] = {}
+        self.errors: dict[int, BaseException] = {}
+        self.cancelled: list[int] = []
+
+    async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool]) -> None:
+        first = records[0].offset
+        self.batches.append(list(records))
+        self.ends[first] = asyncio.Event()
+        try:
+            await self.ends[first].wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(first)
+            raise
+        if first in self.errors:
+            raise self.errors[first]
+
+
 class Rig:
-    def __init__(self, batch_size: int = 10) -> None:
+    def __init__(self, batch_size: int = 10, at_once: int = 1) -> None:
         self.consumer = Consumer()
-        self.processor = Processor()
+        self.processor: Processor = Processor() if at_once == 1 else Sided()
         self.exits: list[int] = []
         self.inbox = Inbox(1000, 100 * MIB)
         self.pump = Pump(
             SimpleNamespace(consumer=self.consumer), "agent", self.processor, self.inbox, topics=["t"],
-            batch_size=batch_size, within_s=0.01, exit_process=self.exits.append,
+            batch_size=batch_size, within_s=0.01, at_once=at_once, exit_process=self.exits.append,
         )  # fmt: skip
         self.task = asyncio.create_task(self.pump.run())
 
     def put(self, *chunks: Chunk) -> None:
         for one in chunks:
             self.inbox.put(one)
+
+
+@pytest.fixture
+async def sides():
+    """A pump with up to three batches of one record under way."""
+    made = Rig(batch_size=1, at_once=3)
+    yield made
+    made.task.cancel()
+    await asyncio.gather(made.task, return_exceptions=True)
 
 
 async def until(check: Callable[[], object]) -> None:
@@ -183,3 +214,59 @@ async def test_draining_finishes_the_batch_in_hand_and_takes_no_other(rig):
     assert await rig.pump.drain(5) is True
     assert len(rig.processor.batches) == 1
     assert 2 not in rig.consumer.settled
+
+
+async def test_so_many_batches_are_under_way_and_no_more(sides):
+    sides.put(chunk(0, 1, 2, 3, 4))
+    await until(lambda: len(sides.processor.ends) == 3)
+    await asyncio.sleep(0.03)
+    assert sorted(sides.processor.ends) == [0, 1, 2]
+    sides.processor.ends[1].set()
+    await asyncio.sleep(0.03)
+    assert sorted(sides.processor.ends) == [0, 1, 2], "one that waits to be settled is under way still"
+    sides.processor.ends[0].set()
+    await until(lambda: len(sides.processor.ends) == 5)
+
+
+async def test_batches_are_settled_in_the_order_they_were_taken(sides):
+    sides.put(chunk(0, 1, 2))
+    await until(lambda: len(sides.processor.ends) == 3)
+    sides.processor.ends[2].set()
+    sides.processor.ends[1].set()
+    await asyncio.sleep(0.03)
+    assert sides.consumer.settled == []
+    sides.processor.ends[0].set()
+    await until(lambda: sides.consumer.settled == [0, 1, 2])
+    assert sides.pump.handled == 3
+
+
+async def test_a_batch_that_is_given_up_is_fetched_again_and_does_not_hold_the_others(sides):
+    sides.put(chunk(0), chunk(1), chunk(2))
+    await until(lambda: len(sides.processor.ends) == 3)
+    sides.processor.errors[0] = Abandoned("not ours")
+    for end in (1, 0, 2):
+        sides.processor.ends[end].set()
+    await until(lambda: sides.consumer.settled == [1, 2])  # the consumer sees the gap: it commits none of them
+    assert sides.consumer.refetched == [0]
+    assert sides.exits == []
+
+
+async def test_draining_waits_for_all_batches_in_hand(sides):
+    sides.put(chunk(0, 1))
+    await until(lambda: len(sides.processor.ends) == 2)
+    sides.processor.ends[0].set()
+    await until(lambda: sides.consumer.settled == [0])
+    assert await sides.pump.drain(0.03) is False
+    sides.processor.ends[1].set()
+    assert await sides.pump.drain(5) is True
+    assert sides.consumer.settled == [0, 1]
+
+
+async def test_a_cancellation_ends_every_batch_under_way(sides):
+    sides.put(chunk(0, 1))
+    await until(lambda: len(sides.processor.ends) == 2)
+    sides.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sides.task
+    assert sorted(sides.processor.cancelled) == [0, 1]
+    assert sides.consumer.settled == []

@@ -316,3 +316,59 @@ def test_no_mix_of_events_loses_one_or_settles_one_twice(frames, known, whole_ba
     alive = {name for name, fate in fates.items() if fate not in undecodable | failing and name not in before}
     assert sorted(sink.applied) == sorted(alive)  # exactly once each
     assert {letter.key for letter in publisher.records} == dead
+
+
+def click_of(user: str, name: str) -> Click:
+    data = Interaction(user_id=user, item_id="item-1")
+    return Click(id=name, source="test", time=NOW, subject=user, data=data)
+
+
+class SlowSink(Sink):
+    """Applies what it is given when `gate` opens; knows how many batches were in it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.inside = 0
+
+    async def __call__(self, batch: Sequence[Delivered]) -> list[Rejected]:
+        self.inside += 1
+        await self.gate.wait()
+        self.inside -= 1
+        return await super().__call__(batch)
+
+
+async def test_batches_of_other_keys_are_handled_side_by_side_and_those_of_the_same_key_in_turn():
+    sink = SlowSink()
+    envelope = make(sink)
+    batches = [[("a", "a1"), ("b", "b1")], [("c", "c1")], [("b", "b2"), ("d", "d1")], [("d", "d2")]]
+    tasks = [
+        asyncio.create_task(envelope.process([record(encode(click_of(*one))) for one in batch])) for batch in batches
+    ]
+    async with asyncio.timeout(5):
+        while sink.inside < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert sink.inside == 2
+        sink.gate.set()
+        await asyncio.gather(*tasks)
+    assert sorted(sink.applied) == ["a1", "b1", "b2", "c1", "d1", "d2"]
+    assert sink.applied.index("b1") < sink.applied.index("b2")
+    assert sink.applied.index("d1") < sink.applied.index("d2")
+
+
+async def test_the_same_event_in_two_batches_under_way_is_applied_once():
+    sink = SlowSink()
+    inbox = MemoryInbox()
+
+    async def applied(batch: Sequence[Delivered]) -> list[Rejected]:
+        await sink(batch)
+        inbox.known |= {one.event.id for one in batch}
+        return []
+
+    envelope = make(applied, inbox=inbox)
+    tasks = [asyncio.create_task(envelope.process([record(encode(click_of("a", "a1")))])) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    assert sink.applied == ["a1"]

@@ -89,7 +89,12 @@ class Consumer(BatchConsumer):
 @settings(max_examples=300, deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 3), min_size=1, max_size=30),
-    steps=st.lists(st.sampled_from(["fetch", "take", "settle", "abandon", "commit", "rebalance", "lost"]), max_size=60),
+    steps=st.lists(
+        st.sampled_from(
+            ["fetch", "take", "settle", "settle newest", "abandon", "refetch", "commit", "rebalance", "lost"]
+        ),
+        max_size=60,
+    ),
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
 )
 async def test_whatever_happens_a_committed_offset_leaves_no_record_behind(gaps, steps, sizes):
@@ -100,7 +105,7 @@ async def test_whatever_happens_a_committed_offset_leaves_no_record_behind(gaps,
     broker = Broker(offsets)
     consumer = Consumer(broker)
     handled: set[int] = set()
-    in_hand: list[Any] = []
+    in_hand: list[list[Any]] = []  # batches, several of them
     for number, step in enumerate(steps):
         consumer.most = sizes[number % len(sizes)]
         match step:
@@ -111,19 +116,26 @@ async def test_whatever_happens_a_committed_offset_leaves_no_record_behind(gaps,
                 await consumer._fetch()
                 consumer.during_fetch = lambda: None
             case "take":
-                in_hand = in_hand or consumer.inbox.take(consumer.most, 1000)
-            case "settle":
-                handled |= {one.offset for chunk in in_hand for one in chunk.records}
-                consumer.settle(in_hand)
-                in_hand = []
-            case "abandon":
-                in_hand = []
+                in_hand.append(consumer.inbox.take(consumer.most, 1000))
+            case "settle" | "settle newest" if in_hand:
+                chunks = in_hand.pop(0 if step == "settle" else -1)
+                handled |= {one.offset for chunk in chunks for one in chunk.records}
+                consumer.settle(chunks)
+            case "abandon" if in_hand:
+                in_hand.pop(0)
+            case "refetch" if in_hand:
+                consumer.refetch(in_hand.pop(0))
             case "commit":
                 consumer.commit_now()
             case "rebalance":
                 consumer.rebalanced()
         missed = [offset for offset in offsets if offset < (broker.committed or 0) and offset not in handled]
         assert missed == []
+    for chunks in in_hand:
+        consumer.refetch(chunks)
+    if "abandon" not in steps and "settle newest" not in steps:  # the next rebalance has those fetched again
+        await drained(consumer)
+        assert broker.committed == offsets[-1] + 1
 
 
 async def drained(consumer: Consumer) -> list[int]:
