@@ -34,7 +34,10 @@ class AuthorTotals(Struct, kw_only=True, frozen=True, tag_field="of", tag="autho
 
 
 class PostTotals(Struct, kw_only=True, frozen=True, tag_field="of", tag="post", gc=False):
-    """What was counted of a post up to `as_of_us`. The last four are the post's part in its author's totals."""
+    """What was counted of a post up to `as_of_us`.
+
+    `posts` to `struck_us` are the post's part in its author's totals; `decision_id` is the decision in force.
+    """
 
     post_id: str
     author_id: str
@@ -48,6 +51,7 @@ class PostTotals(Struct, kw_only=True, frozen=True, tag_field="of", tag="post", 
     words: int = 0
     profane_words: int = 0
     struck_us: int = 0  # when it began to be enforced; 0: it is not
+    decision_id: str = ""
 
 
 Totals = AuthorTotals | PostTotals

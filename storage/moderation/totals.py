@@ -79,7 +79,7 @@ def _posts(connection: Connection, post_ids: Sequence[str], as_of_us: int) -> li
     strikes: dict[str, int] = {}
     reports: dict[str, dict[str, int]] = {}
     for some in chunks(post_ids):
-        columns = (PostRow.post_id, PostRow.author_id, PostRow.words, PostRow.profane_words)
+        columns = (PostRow.post_id, PostRow.author_id, PostRow.words, PostRow.profane_words, PostRow.decision_id)
         for row in connection.execute(select(*columns).where(PostRow.post_id.in_(some))):
             posts[row.post_id] = row
         for row in connection.execute(select(ReactionRow.__table__).where(ReactionRow.post_id.in_(some))):
@@ -108,6 +108,7 @@ def _posts(connection: Connection, post_ids: Sequence[str], as_of_us: int) -> li
                 words=post.words if post is not None else 0,
                 profane_words=post.profane_words if post is not None else 0,
                 struck_us=strikes.get(post_id, 0),
+                decision_id=(post.decision_id or "") if post is not None else "",
             )
         )
     return found

@@ -3,11 +3,12 @@
     `moderation.features.v1` -> the newest totals of each author and post -> Feast's online store
     `moderation.decisions.v1` -> whose totals a decision changed -> `moderation.features.v1`
 
-The agents that count tell themselves what they counted. Decisions are told here, once more where those agents did:
-people and sweeps decide elsewhere, and an agent that ends between a decision and telling of it does not tell.
+The agents that count tell themselves what they counted. Decisions that nobody has told of are told here: people and
+sweeps decide elsewhere, and an agent that ends between a decision and telling of it does not tell.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from faust.types import AgentT
 from core import topics
 from core.errors import ConfigurationError, InvalidEvent, Unavailable
 from core.moderation import decode_decision
-from core.moderation_totals import Totals, decode_totals
+from core.moderation_totals import PostTotals, Totals, decode_totals
 from core.ports import StoredRecord
 from core.settings import StreamSettings
 from features.totals import newest_of, write_newer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 NAME = "moderation-features"
 _BATCH, _WITHIN_S = 2_000, 0.2
+_REMEMBERED = 10_000  # posts with the decision they were last told with; of others a decision is told once more
 
 _log = structlog.get_logger("streams.moderation_features")
 
@@ -51,11 +53,15 @@ class TotalsWriter:
         self._feed = feed
         self._recorder = recorder
         self._settings = settings
+        self._told: OrderedDict[str, str] = OrderedDict()  # by post the decision it was told with
 
     async def process(self, records: Sequence[StoredRecord], owned: Callable[[], bool]) -> None:
         """Apply a batch; a store or broker that does not answer is waited for. Raises Abandoned."""
         totals = newest_of(_told(records))
-        decided = _decided(records)
+        self._remember(totals)
+        decided = [
+            post_id for post_id, decision_id in _decided(records).items() if self._told.get(post_id) != decision_id
+        ]
         backoff = Backoff(self._settings.backoff_s)
         while totals or decided:
             try:
@@ -70,6 +76,14 @@ class TotalsWriter:
                 await backoff.pause(owned, error.retry_after_s)
         self.waiting_for = ""
         self._recorder.count(metrics.EVENTS, len(records), agent=NAME, outcome="applied")
+
+    def _remember(self, totals: Sequence[Totals]) -> None:
+        for one in totals:
+            if isinstance(one, PostTotals):
+                self._told[one.post_id] = one.decision_id
+                self._told.move_to_end(one.post_id)
+        while len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
 
     def _write(self, totals: Sequence[Totals]) -> None:
         if totals:
@@ -105,14 +119,16 @@ def _told(records: Sequence[StoredRecord]) -> list[Totals]:
     return found
 
 
-def _decided(records: Sequence[StoredRecord]) -> list[str]:
-    """Return the posts that decisions are about."""
-    found: dict[str, None] = {}
+def _decided(records: Sequence[StoredRecord]) -> dict[str, str]:
+    """Return the posts that decisions are about, each with the last of them."""
+    found: dict[str, str] = {}
     for record in records:
         if record.topic != topics.DECISIONS.name or record.value is None:
             continue
         try:
-            found[decode_decision(record.value).post_id] = None
+            decision = decode_decision(record.value)
         except InvalidEvent as error:
             _log.error("decision_not_read", offset=record.offset, error=str(error))
-    return list(found)
+            continue
+        found[decision.post_id] = decision.decision_id
+    return found
