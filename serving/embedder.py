@@ -153,21 +153,26 @@ class ImageEmbedder(EmbeddingService):
     async def _embed(self, data: bytes, crop: Crop | None, signals: bool) -> EncodedImage:
         with self._tracer.span("decode"), self._recorder.time(ENCODER_SECONDS, stage="decode"):
             image = await self._decoder.decode(data, crop=crop)
-        with self._tracer.span("forward"):  # its wait for a batch included
-            vectors = await asyncio.gather(*(self.batcher.forward(frame) for frame in image.frames))
+        vector, nsfw = await asyncio.gather(self._forward(image.frames), self._nsfw_score(image.frames, signals))
         return EncodedImage(
-            _mean(vectors),
+            vector,
             image.phash,
             image.width,
             image.height,
             self._encoder.version,
             frame_phashes=image.phashes,
-            nsfw=await self._nsfw_score(list(image.frames)) if signals else None,
+            nsfw=nsfw,
         )
 
-    async def _nsfw_score(self, frames: Sequence[NDArray[np.uint8]]) -> float | None:
+    async def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._tracer.span("forward"):  # its wait for a batch included
+            return _mean(await asyncio.gather(*(self.batcher.forward(frame) for frame in frames)))
+
+    async def _nsfw_score(self, frames: NDArray[np.uint8], wanted: bool) -> float | None:
+        if not wanted:
+            return None
         with self._tracer.span("nsfw"), self._recorder.time(ENCODER_SECONDS, stage="nsfw"):
-            return await asyncio.get_running_loop().run_in_executor(self._signal_thread, self._nsfw.score, frames)
+            return await asyncio.get_running_loop().run_in_executor(self._signal_thread, self._nsfw.score, list(frames))
 
 
 def _mean(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
