@@ -160,9 +160,10 @@ def united(proposals: Proposals, limit: int) -> Candidates:
         rows = _distinct(np.concatenate(parts)[order])[:limit]
     else:
         rows = np.zeros(0, np.int64)
+    order = np.argsort(rows, kind="stable")
     return Candidates(
         rows=rows,
-        proposed={name: _placed(proposals.proposed[name], rows) for name in names},
+        proposed={name: _placed(proposals.proposed[name], rows, order) for name in names},
         degraded=tuple(proposals.missing),
         timings_s=proposals.timings_s,
     )
@@ -208,11 +209,13 @@ def _distinct(rows: Rows) -> Rows:
     return rows[first]
 
 
-def _placed(proposal: Proposal, rows: Rows) -> tuple[NDArray[np.int32], Scores]:
-    """Return a proposal as places in `rows` (those that are there) and scores, in its own order."""
+def _placed(proposal: Proposal, rows: Rows, order: NDArray[np.int64]) -> tuple[NDArray[np.int32], Scores]:
+    """Return a proposal as places in `rows` (those that are there) and scores, in its own order.
+
+    `order` sorts the rows.
+    """
     if not len(rows):
         return np.zeros(0, np.int32), np.zeros(0, np.float32)
-    order = np.argsort(rows, kind="stable")
     at = np.minimum(np.searchsorted(rows, proposal.rows, sorter=order), len(rows) - 1)
     places = order[at]
     there = rows[places] == proposal.rows

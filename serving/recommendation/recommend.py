@@ -307,7 +307,7 @@ class Recommender:
 
 def _results(state: LiveState, considered: Considered) -> list[Recommended]:
     videos, reranked = state.videos, considered.reranked
-    proposed_by = generators_of(considered.candidates, reranked.chosen)
+    proposed_by = generators_of(considered.candidates, reranked.chosen.tolist())
     results = []
     for place, kind in zip(reranked.chosen.tolist(), reranked.places.tolist(), strict=True):
         row = int(considered.candidates.rows[place])

@@ -1,10 +1,11 @@
 """What became of every candidate, as an explanation shows it and a trace keeps it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.recommendation.answering import Considered
 from serving.recommendation.ports import Candidates, Scores, Viewer
@@ -34,27 +35,39 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 def verdicts(videos: Videos, considered: Considered, limit: int | None = None) -> list[Verdict]:
     """Return a verdict for every candidate, or the first `limit`: the answer in order, then the others by score."""
-    rows, scores, m = considered.candidates.rows, considered.scored.scores, considered.n_scored
-    reranked = considered.reranked
-    by_score = np.argsort(-scores, kind="stable")
+    return _verdicts(videos, considered, _by_score(considered)[:limit])
+
+
+def _by_score(considered: Considered) -> list[int]:
+    """Return the places of all candidates: those in the answer in order, then the others by score."""
+    m, chosen = considered.n_scored, considered.reranked.chosen
+    others = np.argsort(-considered.scored.scores, kind="stable")
+    others = others[~np.isin(others, chosen)]
+    return [*chosen.tolist(), *others.tolist(), *range(m, len(considered.candidates.rows))]
+
+
+def _verdicts(videos: Videos, considered: Considered, places: Sequence[int]) -> list[Verdict]:
+    """Return the verdicts of candidates. An answer has dozens for its trace, so columns are cut, not single values."""
+    rows, m, reranked = considered.candidates.rows, considered.n_scored, considered.reranked
+    scored = np.array([place for place in places if place < m], np.int64)
     rank = np.empty(m, np.int64)
-    rank[by_score] = np.arange(m)
+    rank[np.argsort(-considered.scored.scores, kind="stable")] = np.arange(m)
     position = {place: at for at, place in enumerate(reranked.chosen.tolist())}
-    others = [place for place in by_score.tolist() if place not in position]
-    order = [*position, *others, *range(m, len(rows))][:limit]
-    proposed_by = generators_of(considered.candidates, order)
+    proposed_by = generators_of(considered.candidates, places)
+    because_of = dict(zip(scored.tolist(), reranked.because_of[scored].tolist(), strict=True))
+    scores = dict(zip(scored.tolist(), _rounded(considered.scored.scores[scored]), strict=True))
+    ranks = dict(zip(scored.tolist(), rank[scored].tolist(), strict=True))
+    objectives = _known(considered.scored.objectives, scored)
     made = []
-    for place in order:
-        at = position.get(place)
-        is_scored = place < m
-        original = int(reranked.because_of[place]) if is_scored else -1
+    for place in places:
+        at, original = position.get(place), because_of.get(place, -1)
         made.append(
             Verdict(
                 item_id=videos.item_id(int(rows[place])),
                 generators=proposed_by[place],
-                score=_rounded(scores[place]) if is_scored else None,
-                rank=int(rank[place]) if is_scored else None,
-                objectives=_known(considered.scored.objectives, place) if is_scored else {},
+                score=scores.get(place),
+                rank=ranks.get(place),
+                objectives=objectives.get(place, {}),
                 position=at,
                 reason=None if at is not None else Fate(int(considered.fates[place])).word,
                 because_of=videos.item_id(int(rows[original])) if original >= 0 else None,
@@ -65,13 +78,15 @@ def verdicts(videos: Videos, considered: Considered, limit: int | None = None) -
     return made
 
 
-def generators_of(candidates: Candidates, places: Iterable[int]) -> dict[int, list[str]]:
+def generators_of(candidates: Candidates, places: Sequence[int]) -> dict[int, list[str]]:
     """Return, for each of some places of candidates, the generators that proposed it, whose own best come first."""
     found: dict[int, list[tuple[int, str]]] = {int(place): [] for place in places}
+    wanted = np.zeros(len(candidates.rows), np.bool_)
+    wanted[list(found)] = True
     for name, (proposed, _) in candidates.proposed.items():
-        for rank, place in enumerate(proposed.tolist()):
-            if place in found:
-                found[place].append((rank, name))
+        ranks = np.flatnonzero(wanted[proposed])
+        for rank, place in zip(ranks.tolist(), proposed[ranks].tolist(), strict=True):
+            found[place].append((rank, name))
     return {place: [name for _, name in sorted(by)] for place, by in found.items()}
 
 
@@ -98,16 +113,15 @@ def payload(
     restricted: dict[str, Restriction] = {}
     if considered is not None:
         candidates = considered.candidates
-        kept = verdicts(videos, considered, len(considered.reranked.chosen) + _IN_FULL)
-        in_full = {verdict.item_id for verdict in kept}
+        in_full = _by_score(considered)[: len(considered.reranked.chosen) + _IN_FULL]
+        kept = _verdicts(videos, considered, in_full)
         for row in candidates.rows[videos.factors(candidates.rows) < 1][:_RESTRICTED].tolist():
             if (found := videos.restriction(row)) is not None:
                 restricted[videos.item_id(row)] = found
-        words = [fate.word for fate in Fate]
-        for row, fate in zip(candidates.rows.tolist(), considered.fates.tolist(), strict=True):
-            item_id = videos.item_id(row)
-            if item_id not in in_full:
-                others.setdefault(words[fate], []).append(item_id)
+        fates = considered.fates.astype(np.int16)
+        fates[in_full] = -1
+        for fate in np.unique(fates[fates >= 0]).tolist():
+            others[Fate(fate).word] = videos.item_ids(candidates.rows[fates == fate].tolist())
         generators = {
             name: {
                 "proposed": len(candidates.proposed[name][0]) if name in candidates.proposed else 0,
@@ -139,10 +153,16 @@ def payload(
     }
 
 
-def _known(objectives: Mapping[str, Scores], place: int) -> dict[str, float]:
-    """Return what a candidate's score is made of, without what is not known of it."""
-    return {name: _rounded(values[place]) for name, values in objectives.items() if not np.isnan(values[place])}
+def _known(objectives: Mapping[str, Scores], places: NDArray[np.int64]) -> dict[int, dict[str, float]]:
+    """Return what the scores of candidates are made of, by place, without what is not known of them."""
+    names = list(objectives)
+    columns = [_rounded(objectives[name][places]) for name in names]
+    return {
+        place: {name: value for name, value in zip(names, values, strict=True) if value == value}  # NaN is not
+        for place, *values in zip(places.tolist(), *columns, strict=True)
+    }
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), 5)
+def _rounded(values: Scores) -> list[float]:
+    found: list[float] = values.astype(np.float64).round(5).tolist()
+    return found

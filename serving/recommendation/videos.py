@@ -119,6 +119,11 @@ class Videos:
         """Return the id of the video in a row. Raises IndexError for a row that there is not."""
         return self._item_ids[row]
 
+    def item_ids(self, rows: Iterable[int]) -> list[str]:
+        """Return the ids of the videos in rows. Raises IndexError for a row that there is not."""
+        ids = self._item_ids
+        return [ids[row] for row in rows]
+
     def row_of(self, item_id: str) -> int | None:
         """Return the row of a video, or None for an id that is no video we know."""
         return self._row_of.get(item_id)
