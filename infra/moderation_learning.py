@@ -8,14 +8,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from pathlib import Path
 
 from core.clock import Clock, SystemClock
 from core.errors import IntegrityError, NotFound
 from core.moderation import HarmClass
 from core.ports import TextEncoder
+from core.release import release
 from core.settings import LearningModerationSettings
 from infra.moderation_labels import Posts, silent
 from models.drift.reference import Reference
@@ -130,7 +129,7 @@ class Learner:
                 parent=parent.manifest,
                 anchors=anchors,
                 command=self._command,
-                code_version=_code_version(),
+                code_version=release(),
                 created=self._clock.now().astimezone(UTC).isoformat(timespec="seconds"),
             )
             _carry_reference(parent, Path(folder), manifest.sha256)
@@ -203,10 +202,3 @@ def _carry_reference(parent: ModelVersion, folder: Path, sha256: str) -> None:
     if found is not None:
         kept = tuple(feature for feature in found.features if feature.kind != "score")
         Reference(found.system, kept).save(folder, made_for=sha256)
-
-
-def _code_version() -> str:
-    try:
-        return installed("riverlight")
-    except PackageNotFoundError:
-        return "unreleased"

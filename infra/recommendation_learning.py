@@ -8,13 +8,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError, InvalidInput, NotFound
+from core.release import release
 from core.settings import LearningSettings
 from infra.recommendation_stream import Platform
 from models.recommendation.data import DEFAULT, Loaded, load_feedback
@@ -115,7 +114,7 @@ class Learner:
                 model=self._model,
                 parent=parent.manifest,
                 command=self._command,
-                code_version=_code_version(),
+                code_version=release(),
                 created=now.astimezone(UTC).isoformat(timespec="seconds"),
                 minutes=minutes,
             )
@@ -151,7 +150,7 @@ class Learner:
             ) from error
 
     def _material(self, platform: Platform, saved: Saved, manifest: Manifest) -> Material:
-        loaded = self._base(manifest)
+        loaded = self._base(saved, manifest)
         traffic = traffic_of(platform.known_to(saved.items), loaded.log if loaded is not None else None, saved.items)
         base = base_of(manifest)
         at_hand = loaded is not None or bool(base.get("archive"))
@@ -175,7 +174,7 @@ class Learner:
             elsewhere=0 if at_hand else int(base.get("pairs", 0)),
         )
 
-    def _base(self, manifest: Manifest) -> Loaded | None:
+    def _base(self, saved: Saved, manifest: Manifest) -> Loaded | None:
         """Return what the version was first trained on, where it is at hand."""
         base, files = base_of(manifest), self._files
         if files.interactions is not None:
@@ -195,13 +194,16 @@ class Learner:
         if base.get("dataset") != DEFAULT:
             return None
         try:
-            return load_feedback(self._home)
+            loaded = load_feedback(self._home)
         except ConfigurationError:  # it is not installed here
             return None
+        return loaded if _describes(loaded, saved) else None
 
 
-def _code_version() -> str:
-    try:
-        return installed("riverlight")
-    except PackageNotFoundError:
-        return "unreleased"
+def _describes(loaded: Loaded, saved: Saved) -> bool:
+    """Tell whether data describes videos and people as a model was trained with: else it was trained on other data."""
+    tables = (loaded.feedback.item_table, loaded.feedback.user_table)
+    return all(
+        table is None or encoder is None or table.encoder.columns == encoder.columns
+        for table, encoder in zip(tables, (saved.item_encoder, saved.user_encoder), strict=True)
+    )

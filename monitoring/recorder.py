@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from core.release import release
 from monitoring.catalogue import BUILD_INFO, Counter, Gauge, Histogram, Metric
 
 
@@ -28,7 +28,7 @@ class Recorder:
             prometheus_client.ProcessCollector(registry=self.registry)
             prometheus_client.PlatformCollector(registry=self.registry)
             prometheus_client.GCCollector(registry=self.registry)
-            self.set(BUILD_INFO, 1, version=_code_version())
+            self.set(BUILD_INFO, 1, version=release())
 
     def count(self, metric: Counter, amount: float = 1.0, **labels: str) -> None:
         """Add `amount` (not negative) to a counter."""
@@ -88,10 +88,3 @@ class Recorder:
                     )
             self._families[metric] = family
         return family
-
-
-def _code_version() -> str:
-    try:
-        return metadata.version("riverlight")
-    except metadata.PackageNotFoundError:
-        return "uninstalled"

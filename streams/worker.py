@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import faust
@@ -19,6 +18,7 @@ from core.access.credentials import credentials
 from core.access.roles import Role
 from core.clock import SystemClock
 from core.errors import ConfigurationError, RiverlightError, Unavailable
+from core.release import release
 from core.settings import Settings
 from monitoring import catalogue as metrics
 from monitoring.exposition import MetricsServer, serve_metrics
@@ -136,9 +136,9 @@ class Worker:
         publisher = KafkaPublisher(bootstrap, settings.producer, client_id=f"worker-{self.name}")
         stack.push_async_callback(asyncio.to_thread, publisher.close)
         clock = SystemClock()
-        tracer = open_tracer(settings.tracing, f"worker-{self.name}", settings.home.resolve(), version=_code_version())
+        tracer = open_tracer(settings.tracing, f"worker-{self.name}", settings.home.resolve(), version=release())
         stack.push_async_callback(asyncio.to_thread, tracer.close)
-        deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=_code_version(), tracer=tracer)
+        deps = StreamDeps(settings, publisher, self.recorder, clock, code_version=release(), tracer=tracer)
         for topic in topics.ARCHIVED:
             deps.epochs[topic.name] = await asyncio.to_thread(topic_epoch, bootstrap, topic.name)
         if {"index-upload", "recommendation-outcomes", MODERATION_FEATURES, *MODERATION} & set(self._agents):
@@ -316,10 +316,3 @@ def _open_online(settings: Settings) -> "OnlineStore":
 
 def _close_server(server: MetricsServer) -> None:
     server.close()
-
-
-def _code_version() -> str:
-    try:
-        return metadata.version("riverlight")
-    except metadata.PackageNotFoundError:
-        return "uninstalled"

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, Group
 from rich.table import Table
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
 from core.settings import load_settings
 from infra.cli.output import OutputFormat, OutputOption, emit, errors, progress_console, to_plain
 from infra.cli.running import BrokerOption, bootstrap_of
@@ -58,7 +58,7 @@ def learn_recommendation_command(
     * `riverlight learn recommendation --follow -o json`
     """
     from infra.recommendation_learning import BaseFiles, Learner
-    from infra.recommendation_stream import read_platform
+    from infra.recommendation_stream import Platform, read_platform
     from models.recommendation.report import progress_bar
     from models.registry.packaged import open_registry
 
@@ -83,7 +83,12 @@ def learn_recommendation_command(
             report=report,
             stop=stop,
         )
-        platform = read_platform(home / "archive")
+        try:
+            platform = read_platform(home / "archive")
+        except NotFound:
+            if not follow:
+                raise
+            platform = Platform()  # nothing is archived yet: the log has it all
         if not follow:
             made = learner.round(platform)
             emit(made, round_text(made), output)

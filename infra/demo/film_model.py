@@ -9,6 +9,7 @@ from pathlib import Path
 from core.errors import NotFound
 from core.settings.recommendation import SERVED_MODEL
 from infra.demo.films import Films
+from models.recommendation.data import DEFAULT
 from models.recommendation.ranker import RankerConfig
 from models.recommendation.system import QUICK, FullSystem, quick_system
 from models.recommendation.weights import load_model, save_model
@@ -53,7 +54,7 @@ def _fit(home: Path, films: Films, digest: str) -> Path:
         code_version="demo",
         command=COMMAND,
         seed=0,
-        data={"digest": digest, "dataset": "ml-100k", "pairs": len(feedback.positives())},
+        data={"digest": digest, "films_of": DEFAULT, "pairs": len(feedback.positives())},
     ).write(folder)
     return folder
 

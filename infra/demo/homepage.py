@@ -143,10 +143,10 @@ async def play(
     for one in future:
         if one.stars >= LIKED:
             persons[one.user].to_come.append(one.item_id)
-    frozen = {user: await _homepage(platform, _person_id(user, run), FROZEN_K) for user in chosen}
+    frozen = {user: await _homepage(platform, person_id(user, run), FROZEN_K) for user in chosen}
     new = [await _upload_new(platform, media[-1 - number], run, number) for number in range(NEW_FILMS)]
     questions, latency = await _replay(platform, future, persons, {u: one.items for u, one in frozen.items()}, new, run)
-    reaction = await _react(platform, [_person_id(user, run) for user in chosen])
+    reaction = await _react(platform, [person_id(user, run) for user in chosen])
     advance(people)
     offline = await asyncio.to_thread(ladder, films, system, questions)
     wanted = [one.wanted for one in questions]
@@ -173,14 +173,14 @@ async def _tell_past(
     """Upload the films, describe the people, and send the newest `count` ratings and all of the chosen people's."""
     shift_s = time.time() - films.past[-1].time_s
     first_s = films.past[0].time_s - 86_400 + shift_s
-    uploads = [_uploaded(film, media_id, first_s) for film, media_id in zip(films.films, media, strict=False)]
+    uploads = [uploaded(film, media_id, first_s) for film, media_id in zip(films.films, media, strict=False)]
     for start in range(0, len(uploads), 100):
         await platform.send("uploads", uploads[start : start + 100])
     recent = films.past[-count:]
     own = [one for one in films.past[:-count] if one.user in set(chosen)]
     told_of = sorted({one.user for one in (*recent, *own)} | set(chosen))
-    await platform.send("users", [_profile(user, films.people[user], run) for user in told_of])
-    told = [_done(one, run, one.time_s + shift_s) for one in (*own, *recent)]
+    await platform.send("users", [profile_told(user, films.people[user], run) for user in told_of])
+    told = [rated(one, run, one.time_s + shift_s) for one in (*own, *recent)]
     for start in range(0, len(told), PER_CALL):
         await platform.send("interactions", told[start : start + PER_CALL])
     last = told[-1]["data"]
@@ -213,10 +213,10 @@ async def _replay(
         if one.stars >= LIKED:
             if likes[one.user] % _EVERY == 0:
                 await _send(platform, waiting)
-                answer = await _homepage(platform, _person_id(one.user, run), K)
+                answer = await _homepage(platform, person_id(one.user, run), K)
                 latency.append(answer.latency_s)
                 shown = [item for item in answer.items if item in new]
-                waiting += [_looked(_person_id(one.user, run), item, len(questions)) for item in shown]
+                waiting += [_looked(person_id(one.user, run), item, len(questions)) for item in shown]
                 order = [item for item in frozen[one.user] if item not in person.seen][:K]
                 questions.append(
                     Question(
@@ -232,7 +232,7 @@ async def _replay(
             likes[one.user] += 1
             person.to_come.remove(one.item_id)
         person.did(one)
-        waiting.append(_done(one, run, time.time()))
+        waiting.append(rated(one, run, time.time()))
     await _send(platform, waiting)
     return questions, Percentiles.of(latency)
 
@@ -274,7 +274,7 @@ async def _send(platform: Platform, waiting: list[dict[str, Any]]) -> None:
 
 async def _upload_new(platform: Platform, media_id: str, run: str, number: int) -> str:
     film = Film(f"new-{run}-{number}", f"A premiere, number {number + 1}", ("Drama",))
-    await platform.send("uploads", [_uploaded(film, media_id, time.time())])
+    await platform.send("uploads", [uploaded(film, media_id, time.time())])
     return film.item_id
 
 
@@ -299,7 +299,8 @@ def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int32]:
     return out
 
 
-def _person_id(user: str, run: str) -> str:
+def person_id(user: str, run: str) -> str:
+    """Return the id of a person in one run of the demo."""
     return f"viewer-{run}-{user}"
 
 
@@ -308,7 +309,8 @@ def _at(made: dict[str, Any], time_s: float) -> dict[str, Any]:
     return {**made, "time": stamp}
 
 
-def _uploaded(film: Film, media_id: str, time_s: float) -> dict[str, Any]:
+def uploaded(film: Film, media_id: str, time_s: float) -> dict[str, Any]:
+    """Return the event of a film's upload."""
     data = {
         "item_id": film.item_id,
         "owner_id": f"studio-of-{film.item_id}",
@@ -320,14 +322,15 @@ def _uploaded(film: Film, media_id: str, time_s: float) -> dict[str, Any]:
     return _at(event("upload.created", film.item_id, data, f"{time_s:.0f}"), time_s)
 
 
-def _profile(user: str, about: tuple[str, str], run: str) -> dict[str, Any]:
-    user_id = _person_id(user, run)
+def profile_told(user: str, about: tuple[str, str], run: str) -> dict[str, Any]:
+    """Return the event that says how old a person is, and of which gender."""
+    user_id = person_id(user, run)
     return event("user.changed", user_id, {"user_id": user_id, "age_band": about[0], "gender": about[1]})
 
 
-def _done(rating: Rating, run: str, time_s: float) -> dict[str, Any]:
+def rated(rating: Rating, run: str, time_s: float) -> dict[str, Any]:
     """Return a rating as what the platform's people do: a like, a dislike, or a third of it watched."""
-    user_id = _person_id(rating.user, run)
+    user_id = person_id(rating.user, run)
     kind = "like" if rating.stars >= LIKED else "dislike" if rating.stars <= DISLIKED else "watch"
     data: dict[str, Any] = {"user_id": user_id, "item_id": rating.item_id}
     if kind == "watch":

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from core.clock import Clock, SystemClock
 from core.moderation import HARM_CLASSES
 from core.ports import ImageEncoder, TextEncoder
+from core.release import release
 from models.moderation.baselines import held_out_heads
 from models.moderation.calibration import fit_platt
 from models.moderation.card import render_card
@@ -222,7 +222,7 @@ def train_moderation(
         model=MODEL,
         sha256=file_sha256(out / WEIGHTS),
         created=(clock or SystemClock()).now().astimezone(UTC).isoformat(timespec="seconds"),
-        code_version=_code_version(),
+        code_version=release(),
         command=command,
         seed=settings.seed,
         parent=f"text vectors of {text_encoder.version}, image vectors of {image_encoder}",
@@ -247,10 +247,3 @@ def train_moderation(
     manifest.write(out)
     (out / CARD).write_text(render_card(manifest), encoding="utf-8")
     return Trained(out, manifest)
-
-
-def _code_version() -> str:
-    try:
-        return version("riverlight")
-    except PackageNotFoundError:
-        return "unreleased"

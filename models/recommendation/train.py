@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from core.clock import Clock, SystemClock
 from core.errors import InvalidInput
+from core.release import release
 from models.recommendation.card import render_card
 from models.recommendation.data import Loaded
 from models.recommendation.evaluate import Measured, measure
@@ -88,7 +88,7 @@ def train_recommender(
         model=f"{PREFIX}{name}",
         sha256=file_sha256(out / WEIGHTS),
         created=(clock or SystemClock()).now().astimezone(UTC).isoformat(timespec="seconds"),
-        code_version=_code_version(),
+        code_version=release(),
         command=command,
         seed=int(getattr(model.config, "seed", 0)),
         data={
@@ -147,10 +147,3 @@ def _searched(method: Method, tried: Sequence[Trial]) -> dict[str, Any]:
 
 def _figures(measured: Measured) -> dict[str, Any]:
     return {"values": measured.values, "intervals": {name: measured.interval(name) for name in measured.per_user}}
-
-
-def _code_version() -> str:
-    try:
-        return version("riverlight")
-    except PackageNotFoundError:
-        return "unreleased"

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.clock import Clock, SystemClock
+from core.release import release
 from models.datasets.catalogue import find_dataset, list_images
 from models.registry.manifest import CARD, WEIGHTS, Manifest, file_sha256
 from models.visual_search.card import render_card
@@ -76,7 +76,7 @@ def train_visual_search(
         model=MODEL,
         sha256=sha256,
         created=clock.now().astimezone(UTC).isoformat(timespec="seconds"),
-        code_version=code_version(),
+        code_version=release(),
         command=command,
         seed=settings.seed,
         parent=PARENT,
@@ -101,14 +101,6 @@ def train_visual_search(
     manifest.write(out)
     (out / CARD).write_text(render_card(manifest, evaluation), encoding="utf-8")
     return Trained(out, manifest, evaluation, fitted.history)
-
-
-def code_version() -> str:
-    """Return the release this code is, or `unreleased` where it runs from a checkout that was not installed."""
-    try:
-        return version("riverlight")
-    except PackageNotFoundError:
-        return "unreleased"
 
 
 def _baselines(data: TrainingData, settings: TrainSettings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recommendation_home import (
     MODEL,
     USERS_N,
     archive,
+    first_half,
     register_base,
     watches,
     write_home,
@@ -37,6 +39,10 @@ from infra.cli.output import OutputFormat
 from infra.cli.stopping import stopping
 from infra.recommendation_learning import Learner
 from infra.recommendation_stream import read_platform
+from models.recommendation.data import Loaded
+from models.recommendation.features import table_of_columns
+from models.recommendation.interactions import make_log
+from models.recommendation.labels import RelevanceRule
 from models.recommendation.learning.round import Stopped
 from models.recommendation.learning.version import position_of
 from models.recommendation.weights import load_model, save_model
@@ -204,6 +210,38 @@ def test_following_learns_what_comes_after_the_archive_once(home: Path) -> None:
     everything = [*watches(), *watches(each=4, seed=5)]
     assert 2 * HALF < learned <= len(everything)
     assert taught == sum(event.subject != "u0" for event in everything[HALF:learned])  # each of them once
+
+
+def test_a_version_that_was_trained_on_other_data_than_its_manifest_says_learns_without_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo's version once named the data set that its films are cut from: encoded otherwise, under other ids."""
+    register_base(home, home / "other", archive=False, dataset="ml-100k")
+    feedback = first_half(home)
+    people = [f"u{user}" for user in range(USERS_N)]
+    table = table_of_columns(people, {"occupation": ["artist", "doctor", "lawyer"] * (USERS_N // 3)})
+    log = make_log(["u1"], ["i1"], np.zeros(1))
+    loaded = Loaded(replace(feedback, user_table=table), log, RelevanceRule(), {})
+    monkeypatch.setattr("infra.recommendation_learning.load_feedback", lambda home: loaded)
+    made = run("--min-events", "100", "--margin", "1")
+    assert made["taught_events"] > 100
+
+
+def test_following_begins_with_the_log_where_nothing_is_archived_yet(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = MemoryEntryLog(partitions=1)
+    for event in [*watches(), *watches(each=4, seed=5, first_minute=2_000, prefix="x")]:
+        log.append(event.subject, encode(event), timestamp_ms=int(event.time.timestamp() * 1000))
+    shutil.rmtree(home / "archive" / INTERACTIONS.name)
+    assert "no archive of interactions" in run("--min-events", "100", code=2)
+    monkeypatch.setattr(
+        "infra.cli.learn_recommendation._open_log",
+        lambda bootstrap, platform: (log.open(platform.archived.get(EPOCH, {})), EPOCH),
+    )
+    made = run("--follow", "--rounds", "1", "--min-events", "100", "--margin", "1", "--broker", "127.0.0.1:1")
+    assert made["taught_events"] > 100
+    assert made["version"] == champion(home)
 
 
 @pytest.fixture
