@@ -108,7 +108,7 @@ def rerank(pool: Pool, refused: NDArray[np.uint8], rules: RerankRules, rng: np.r
     value = (1 - rules.diversity) * _between_0_and_1(pool.scores, fates == 0)
     unlike = np.zeros(n)  # greatest similarity to what was chosen
     is_open = fates == 0
-    capped = np.zeros(n, np.bool_)
+    free = is_open.copy()  # and of a creator who may have another place
     owed_small, owed_due = rng.random(2)
     n_small = n_due = 0
     creators: dict[int, int] = {}
@@ -116,7 +116,7 @@ def rerank(pool: Pool, refused: NDArray[np.uint8], rules: RerankRules, rng: np.r
     places: list[int] = []
     propensities: list[float] = []
     for position in range(min(rules.k, n)):
-        among = is_open & ~capped
+        among = free
         if not among.any():
             among = is_open
             if not among.any():
@@ -139,21 +139,24 @@ def rerank(pool: Pool, refused: NDArray[np.uint8], rules: RerankRules, rng: np.r
         propensities.append(propensity)
         n_due += bool(pool.due[pick])
         n_small += bool(pool.small[pick])
-        is_open[pick] = False
+        is_open[pick] = free[pick] = False
         similarity = pool.content @ pool.content[pick]
         np.maximum(unlike, similarity, out=unlike)
-        copies = is_open & (pool.media == pool.media[pick])
-        near = is_open & (similarity >= rules.near_duplicate_score) & ~copies
-        fates[copies], fates[near] = Fate.duplicate, Fate.near_duplicate
-        out = copies | near
-        because_of[out] = pick
-        is_open &= ~out
+        copies = pool.media == pool.media[pick]
+        out = similarity >= rules.near_duplicate_score
+        out |= copies
+        out &= is_open
+        if out.any():
+            fates[out] = np.where(copies[out], Fate.duplicate, Fate.near_duplicate)
+            because_of[out] = pick
+            is_open &= ~out
+            free &= is_open
         creator = int(pool.creator[pick])
         creators[creator] = creators.get(creator, 0) + 1
         if creators[creator] == rules.per_creator:
-            capped |= pool.creator == creator
-    fates[is_open & capped] = Fate.creator_cap
-    fates[is_open & ~capped] = Fate.beyond_k
+            free &= pool.creator != creator
+    fates[is_open & ~free] = Fate.creator_cap
+    fates[free] = Fate.beyond_k
     return Reranked(np.array(chosen, np.int64), np.array(places, np.uint8), np.array(propensities), fates, because_of)
 
 
@@ -161,16 +164,21 @@ def _choose(value: NDArray[np.float64], among: Mask, temperature: float, rng: np
     """Choose one by value; return its place and the chance it had.
 
     With a temperature, by softmax (value / temperature): each choice of a Plackett-Luce ranking, so the chance of a
-    whole answer is the product of those of its places.
+    whole answer is the product of those of its places. All of `value` is looked at, others than those `among` whom to
+    choose with no weight: that takes half the time of picking them out.
     """
-    options = np.flatnonzero(among)
-    values = value[options]
+    weights = np.where(among, value, -np.inf)
+    greatest = int(weights.argmax())
     if temperature <= 0:
-        return int(options[values.argmax()]), 1.0
-    weights = np.exp((values - values.max()) / temperature)
-    chances = weights / weights.sum()
-    picked = min(int(np.searchsorted(np.cumsum(chances), rng.random(), side="right")), options.size - 1)
-    return int(options[picked]), float(chances[picked])
+        return greatest, 1.0
+    weights -= weights[greatest]
+    weights /= temperature
+    np.exp(weights, out=weights)
+    sums = weights.cumsum()
+    picked = int(sums.searchsorted(rng.random() * sums[-1], side="right"))
+    if picked >= sums.size or not among[picked]:  # the last sum is reached before the last place
+        picked = int(np.flatnonzero(weights)[-1])
+    return picked, float(weights[picked] / sums[-1])
 
 
 def _between_0_and_1(scores: Scores, counted: Mask) -> NDArray[np.float64]:
