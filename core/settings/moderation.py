@@ -25,7 +25,7 @@ class ModerationSettings(Section):
     model_check_s: float = Field(5.0, gt=0, description="How often aliases are looked up again.")
     policy: Path | None = Field(None, description="The policy, a YAML file. Unset: the one that ships with the code.")
     policy_check_s: float = Field(0.3, gt=0, description="How often the policy and the known-harm lists are looked at.")
-    batch_size: int = Field(32, ge=1, description="Posts read at once; they are scored and recorded 8 at a time.")
+    batch_size: int = Field(32, ge=1, description="Posts read at once; they are scored and recorded together.")
     within_s: float = Field(0.02, ge=0, description="Longest wait for so many.")
     batches_at_once: int = Field(
         6, ge=1, description="Batches under way: a post with pictures does not keep those that come after it waiting."

@@ -27,7 +27,7 @@ from streams.moderation.judges import Asked, PostJudges
 from streams.moderation.uploads import taken_over
 
 NAME = "moderate-posts"
-_TOGETHER = 8  # posts of one call of the moderator and one transaction
+_TEXTS, _PICTURES = 32, 8  # posts of one call of the moderator and one transaction, without and with pictures
 
 
 class PostModerator:
@@ -73,24 +73,28 @@ class PostModerator:
             self._store.record(NAME, [], posts=[end for end in ends if end is not None])
 
     async def _decide(self, asked: Sequence[Asked], batch: Sequence[Delivered]) -> None:
-        """Decide some posts at a time, all under way at once: while texts are encoded, others are recorded.
+        """Decide posts together, but those with pictures apart from those without, which need not wait for them.
 
-        Raises what the first that failed raised, when all have ended: what was recorded is not done again.
+        Raises what the first call that failed raised, when all have ended: what was recorded is not done again.
         """
-        about = {one.post.post_id: place // _TOGETHER for place, one in enumerate(asked)}
-        events = [list[str]() for _ in range(max(1, -(-len(asked) // _TOGETHER)))]
+        pictures = [one for one in asked if one.post.media_ids]
+        texts = [one for one in asked if not one.post.media_ids]
+        calls = [*_cut(texts, _TEXTS), *_cut(pictures, _PICTURES)] or [[]]
+        about = {one.post.post_id: place for place, call in enumerate(calls) for one in call}
+        events = [list[str]() for _ in calls]
         for one in batch:
             events[about.get(event_key(one.event), 0)].append(one.event.id)
         ended = await asyncio.gather(
-            *(
-                self._judges.decide(NAME, asked[place * _TOGETHER : (place + 1) * _TOGETHER], ids)
-                for place, ids in enumerate(events)
-            ),
+            *(self._judges.decide(NAME, call, ids) for call, ids in zip(calls, events, strict=True)),
             return_exceptions=True,
         )
         for end in ended:
             if isinstance(end, BaseException):
                 raise end
+
+
+def _cut(asked: Sequence[Asked], most: int) -> list[Sequence[Asked]]:
+    return [asked[start : start + most] for start in range(0, len(asked), most)]
 
 
 def register(app: faust.App, deps: StreamDeps) -> AgentT:
