@@ -10,6 +10,7 @@ from core.errors import NotFound
 from core.settings.recommendation import SERVED_MODEL
 from infra.demo.films import Films
 from models.recommendation.data import DEFAULT
+from models.recommendation.learning.version import base_of
 from models.recommendation.ranker import RankerConfig
 from models.recommendation.system import QUICK, FullSystem, quick_system
 from models.recommendation.weights import load_model, save_model
@@ -24,7 +25,8 @@ FEWER_PASSES = replace(QUICK, held_out=2, tune_epochs=1, ranker=RankerConfig(epo
 def served_model(home: Path, films: Films, progress: Callable[[str], None]) -> tuple[FullSystem, ModelVersion] | None:
     """Return the system that answers, fitting and promoting it where need be.
 
-    None where somebody else's model is champion: the demo does not take its place.
+    What has learned from this system goes on answering. None where somebody else's model is champion: the demo does not
+    take its place.
     """
     registry = open_registry(home)
     digest = _digest(films)
@@ -32,10 +34,11 @@ def served_model(home: Path, films: Films, progress: Callable[[str], None]) -> t
         champion = registry.show(SERVED_MODEL)
     except NotFound:
         champion = None
-    if champion is not None and champion.manifest.command != COMMAND:
+    begun_with = base_of(champion.manifest).get("digest") if champion is not None else None
+    if champion is not None and begun_with is None:
         progress(f"{champion.label} answers here and stays champion, so the demo's model does not")
         return None
-    if champion is None or champion.manifest.data.get("digest") != digest:
+    if champion is None or begun_with != digest:
         progress(f"fitting a recommender to {len(films.past):,} ratings")
         champion = registry.register(SERVED_MODEL, _fit(home, films, digest), alias="champion")
     return load_model(champion.folder / WEIGHTS).model, champion

@@ -116,7 +116,11 @@ def test_another_champion_is_left_alone(tmp_path, films, monkeypatch):
     _, version = film_model.served_model(tmp_path, films, said.append)
     _, same = film_model.served_model(tmp_path, films, said.append)
     assert same.label == version.label and len(said) == 1  # it is fitted once
-    monkeypatch.setattr(film_model, "COMMAND", "another command")
+    learned = replace(version.manifest, command="riverlight learn", data={"base": version.manifest.data})
+    learned.write(version.folder)
+    _, learning = film_model.served_model(tmp_path, films, said.append)
+    assert learning.manifest.command == "riverlight learn" and len(said) == 1  # what learned from it goes on
+    replace(learned, data={"dataset": "ours"}).write(version.folder)
     assert film_model.served_model(tmp_path, films, said.append) is None
     assert "stays champion" in said[-1]
 
