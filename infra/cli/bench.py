@@ -34,7 +34,9 @@ def run_command(
     with errors():
         folder = load_settings().home.resolve() / "bench"
         console = progress_console()
-        options = BenchOptions(folder, repeats, quick, report=lambda line: console.print(f"[dim]{line}[/]"))
+        options = BenchOptions(
+            folder, repeats, quick, report=lambda line: console.print(line, style="dim", markup=False)
+        )
         documents = run_benchmarks(chosen(benchmarks(), names or []), options)
         emit(documents, table(documents), output)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from core import topics
@@ -65,10 +66,10 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     began = time.perf_counter()
     home = settings.home.resolve()
     folder = home / "demo"
-    images = demo_images(home, options.images, lambda line: console.print(f"[dim]data[/]     {line}"))
+    images = demo_images(home, options.images, lambda line: console.print(f"[dim]data[/]     {escape(line)}"))
     baseline = _frozen_baseline(images, folder, console)
     if settings.moderation.enabled and options.posts:
-        install_texts(home, lambda line: console.print(f"[dim]data[/]     {line}"))
+        install_texts(home, lambda line: console.print(f"[dim]data[/]     {escape(line)}"))
     films = _served_films(home, len(images.pairs) - homepage.NEW_FILMS, console)
     setup_s = time.perf_counter() - began
 
@@ -234,7 +235,7 @@ def _served_films(home: Path, count: int, console: Console) -> _ServedFilms | No
     """Have a system fitted to the films' past that is champion; None where that cannot be, which is said."""
 
     def say(line: str) -> None:
-        console.print(f"[dim]data[/]     {line}")
+        console.print(f"[dim]data[/]     {escape(line)}")
 
     films = load_films(home, count, say)
     served = served_model(home, films, say) if films is not None else None
