@@ -36,7 +36,11 @@ class ModerationSettings(Section):
     explain: bool = Field(True, description="Look for the words and regions that speak for a harm before acting.")
     lease_minutes: float = Field(15.0, gt=0, description="How long a review job belongs to the reviewer who took it.")
     appeal_days: float = Field(30.0, gt=0, description="How long after a decision its author can appeal.")
-    rescore_per_s: float = Field(2.0, ge=0, description="Posts scored again a second, as reactions arrive.")
+    rescore_per_s: float = Field(
+        2.0,
+        ge=0,
+        description="Posts scored again a second, as reactions arrive; what failed is scored again whatever this is.",
+    )
     rescore_days: float = Field(14.0, gt=0, description="Posts older than this are not scored again.")
     wellness_after_jobs: int = Field(
         40,

@@ -8,7 +8,8 @@ the post that it is judged as; how often uploads are shown or liked is not count
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import faust
@@ -20,9 +21,10 @@ from core.clock import Clock
 from core.errors import ConfigurationError, Unavailable
 from core.events import Comment, Follow, Impression, InteractionEvent, Like, Report, Share
 from core.ids import derived_id, upload_post_id
-from core.moderation import HARM_CLASSES, HarmClass, PostScores
+from core.moderation import HARM_CLASSES, HarmClass, PostScores, ScoreFailure
 from core.ports import StoredRecord
 from core.settings import ModerationSettings, StreamSettings
+from models.moderation.judging import Judgement
 from monitoring import catalogue as metrics
 from monitoring.recorder import Recorder
 from storage.moderation import ModerationStore, ReactionDelta, StoredPost
@@ -40,8 +42,12 @@ NAME = "post-reactions"
 _BATCH, _WITHIN_S = 5_000, 0.1
 _KNOWN = 200_000  # ids of posts and of what is none
 _UNKNOWN_FOR_S = 10.0  # how long an id that was no post is not asked about again
-_LOOK_FOR_FAILED_S = 30.0
-_FAILED_AT_ONCE = 200
+_LOOK_FOR_FAILED_S = 10.0
+_FAILED_AT_ONCE = 200  # reviews looked at
+_TOGETHER = 8  # of their posts judged at once: those that are just written wait for no more
+_YIELD_S = 1.0  # longest wait for a moment in which nothing else is decided, before each of them
+_AGAIN_S, _LONGEST_S = 30.0, 3_600.0  # what cannot be scored is tried again so much later, and later each time
+_MOST_LEFT = 10_000  # posts remembered that are left alone
 _COUNTED: dict[type, str] = {Impression: "impressions", Like: "likes", Share: "shares", Comment: "comments"}
 _NEEDED = (b".impression", b".like", b".share", b".comment", b".report", b".follow")
 
@@ -143,8 +149,14 @@ class PostReactions:
         return {one for one in ids if self._posts.get(one) == float("inf")}
 
 
+@dataclass(frozen=True)
+class _Pause:
+    until: float  # by the monotonic clock
+    length_s: float
+
+
 class Rescorer:
-    """Judges again what waits, `rescore_per_s` posts a second; in the background."""
+    """Judges posts again, in the background: what was reacted to, `rescore_per_s` a second, and what failed."""
 
     def __init__(
         self,
@@ -161,36 +173,75 @@ class Rescorer:
         self._recorder = recorder
         self._clock = clock
         self._settings = settings
-        self._looked = float("-inf")
+        self._left: OrderedDict[str, _Pause] = OrderedDict()  # by post, of those that were tried
 
     async def run(self) -> None:
         """Judge until cancelled."""
+        await asyncio.gather(self._keep_up_with_reactions(), self._keep_catching_up())
+
+    async def _keep_up_with_reactions(self) -> None:
         per_s = self._settings.rescore_per_s
         if per_s <= 0:
             return
         while True:
             began = time.monotonic()
             try:
-                if began - self._looked >= _LOOK_FOR_FAILED_S:
-                    self._looked = began
-                    await self.find_failed()
                 await self.judge_some(max(1, round(per_s)))
             except Unavailable as error:
                 _log.warning("posts_not_judged_again", error=str(error))
             await asyncio.sleep(max(0.0, max(1.0, 1.0 / per_s) - (time.monotonic() - began)))
 
-    async def find_failed(self) -> None:
-        """Note posts whose review is open only because something failed: perhaps it does not any more."""
-        jobs = await asyncio.to_thread(self._store.next_jobs, _FAILED_AT_ONCE, kind="decision", reason="failure")
-        for job in jobs:
-            self._rescoring.failed(job.post_id, f"{job.decision_id}:again", job.created_at)
+    async def _keep_catching_up(self) -> None:
+        while True:
+            try:
+                await self.catch_up()
+            except Unavailable as error:
+                _log.warning("failed_posts_not_judged_again", error=str(error))
+            await asyncio.sleep(_LOOK_FOR_FAILED_S)
+
+    async def catch_up(self) -> None:
+        """Judge posts again whose review is open only because something failed, until none is left or it fails again.
+
+        An hour without the moderator leaves tens of thousands: they are judged as fast as there is room for.
+        """
+        while waiting := await asyncio.to_thread(self._failed):
+            for start in range(0, len(waiting), _TOGETHER):
+                await self._judges.quiet(_YIELD_S)
+                some = {one.post_id: one for one in waiting[start : start + _TOGETHER]}
+                judgements = await self._judge(some)
+                if any(isinstance(one.scores, ScoreFailure) and one.scores.transient for one in judgements):
+                    return  # it is away still
+                for post_id in some:
+                    self._leave_alone(post_id)
+
+    def _leave_alone(self, post_id: str) -> None:
+        """Note that a post was tried: should its review be open still, it is not tried again at once."""
+        now, length_s = time.monotonic(), _AGAIN_S
+        before = self._left.pop(post_id, None)
+        if before is not None and now <= before.until + _LONGEST_S:
+            length_s = min(2 * before.length_s, _LONGEST_S)
+        self._left[post_id] = _Pause(now + length_s, length_s)
+        while len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
+
+    def _failed(self) -> list[Waiting]:
+        """Return posts that failed, the most important first, without those that are left alone for now."""
+        now = time.monotonic()
+        jobs = self._store.next_jobs(len(self._left) + _FAILED_AT_ONCE, kind="decision", reason="failure")
+        return [
+            Waiting(job.post_id, cause=f"{job.decision_id}:again", at=job.created_at)
+            for job in jobs
+            if job.post_id not in self._left or self._left[job.post_id].until <= now
+        ]
 
     async def judge_some(self, most: int) -> None:
-        """Judge the most valuable posts that wait."""
+        """Judge the posts again of which the most was reacted to."""
         waiting = {one.post_id: one for one in self._rescoring.take(most)}
-        if not waiting:
-            return
-        self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
+        if waiting:
+            self._recorder.set(metrics.MODERATION_WAITING, len(self._rescoring))
+            await self._judge(waiting)
+
+    async def _judge(self, waiting: Mapping[str, Waiting]) -> list[Judgement]:
         oldest = self._clock.now() - timedelta(days=self._settings.rescore_days)
         stored = await asyncio.to_thread(self._store.posts, list(waiting))
         asked = [
@@ -198,10 +249,12 @@ class Rescorer:
             for post in stored.values()
             if post.state == "active" and post.decision_id is not None and post.posted_at >= oldest
         ]
-        for judgement in await self._judges.decide(NAME, asked, []):
+        judgements = await self._judges.decide(NAME, asked, [])
+        for judgement in judgements:
             failed = not isinstance(judgement.scores, PostScores)
             outcome = "failed" if failed else "changed" if judgement.decision is not None else "same"
             self._recorder.count(metrics.MODERATION_RESCORED, outcome=outcome)
+        return judgements
 
 
 def register(app: faust.App, deps: StreamDeps) -> AgentT:

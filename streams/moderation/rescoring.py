@@ -22,16 +22,13 @@ class Waiting:
     counts: dict[str, int] = field(default_factory=dict)
     cause: str = ""
     at: datetime | None = None
-    failed: bool = False  # it has no scores yet, so nothing is worth more
 
     @property
     def value(self) -> float:
-        """Return sum over reactions of weight x log(1 + count), times log2(2 + impressions); infinite without scores.
+        """Return sum over reactions of weight x log(1 + count), times log2(2 + impressions).
 
         Logarithms, because the tenth report says less than the first.
         """
-        if self.failed:
-            return math.inf
         told = sum(weight * math.log1p(self.counts.get(name, 0)) for name, weight in _WEIGHTS.items())
         shown = math.log2(2 + self.counts.get("impressions", 0))
         return (told + 0.01 * shown) * shown
@@ -54,11 +51,6 @@ class Rescoring:
             one.counts[name] = one.counts.get(name, 0) + number
         one.cause, one.at = cause, at
         self._bound()
-
-    def failed(self, post_id: str, cause: str, at: datetime) -> None:
-        """Note a post that could not be scored."""
-        one = self._waiting.setdefault(post_id, Waiting(post_id, cause=cause, at=at))
-        one.failed = True
 
     def take(self, most: int) -> list[Waiting]:
         """Return the most valuable posts and forget them."""

@@ -1,11 +1,15 @@
 """What others do with posts counts once, is kept, and has the posts judged again when it matters."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from core.entries import Version
 from core.events import UserProfile, encode, encode_frame
+from core.moderation import PostScores, PostToScore, ScoreFailure
 from core.ports import StoredRecord
 from core.settings import StreamSettings
 from core.topics import INTERACTIONS
@@ -165,10 +169,55 @@ async def test_posts_that_had_no_scores_are_judged_when_the_moderator_is_back(wo
     assert world.action("p") != "allow"
     world.moderator.away = False
     _, rescorer, _ = parts(world)
-    await rescorer.find_failed()
-    await rescorer.judge_some(5)
+    await rescorer.catch_up()
     assert world.action("p") == "allow"
     assert world.store.next_jobs() == []
+
+
+async def test_all_that_failed_is_judged_in_one_go_when_the_moderator_is_back(world: World) -> None:
+    world.moderator.away = True
+    await moderated(world, *((f"p{number}", "a cat") for number in range(30)))
+    _, rescorer, _ = parts(world)
+    await rescorer.catch_up()
+    assert {world.action(f"p{number}") for number in range(30)} == {"review"}
+    world.moderator.away = False
+    await rescorer.catch_up()
+    assert {world.action(f"p{number}") for number in range(30)} == {"allow"}
+    assert world.store.next_jobs() == []
+
+
+async def test_posts_that_can_never_be_scored_do_not_keep_the_others_and_are_left_alone_longer_each_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(post_reactions, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(post_reactions, "_FAILED_AT_ONCE", 2)
+    world.moderator.away = True
+    await moderated(world, *((f"p{number}", "a cat" if number == 5 else "unreadable") for number in range(6)))
+    world.moderator.away = False
+    score, asked = world.moderator.score, list[str]()
+
+    async def never_some(posts: Sequence[PostToScore], **named: Any) -> list[PostScores | ScoreFailure]:
+        asked.extend(post.post_id for post in posts)
+        scores = await score(posts, **named)
+        return [
+            ScoreFailure(post_id=post.post_id, code="unreadable", message="no", transient=False)
+            if post.text == "unreadable"
+            else one
+            for post, one in zip(posts, scores, strict=True)
+        ]
+
+    monkeypatch.setattr(world.moderator, "score", never_some)
+    _, rescorer, _ = parts(world)
+    await rescorer.catch_up()
+    assert sorted(asked) == [f"p{number}" for number in range(6)]
+    assert world.action("p5") == "allow"
+    tries = []
+    for second in range(1, 200):
+        clock.now, before = float(second), len(asked)
+        await rescorer.catch_up()
+        tries += [second] * (len(asked) > before)
+    assert tries == [30, 90]
 
 
 async def test_posts_without_scores_are_found_behind_any_number_of_more_important_reviews(
@@ -181,8 +230,7 @@ async def test_posts_without_scores_are_found_behind_any_number_of_more_importan
     world.moderator.away = False
     assert [job.post_id for job in world.store.next_jobs()][-1] == "p"
     _, rescorer, _ = parts(world)
-    await rescorer.find_failed()
-    await rescorer.judge_some(5)
+    await rescorer.catch_up()
     assert world.action("p") == "allow"
 
 

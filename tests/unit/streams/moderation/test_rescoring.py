@@ -21,13 +21,6 @@ def test_of_equal_reactions_the_post_that_is_shown_more_comes_first() -> None:
     assert [one.post_id for one in rescoring.take(1)] == ["seen"]
 
 
-def test_a_post_without_scores_comes_first() -> None:
-    rescoring = Rescoring()
-    rescoring.add("reported", {"reports": 50}, "e", NOW)
-    rescoring.failed("unscored", "e", NOW)
-    assert [one.post_id for one in rescoring.take(1)] == ["unscored"]
-
-
 def test_what_was_taken_is_forgotten_and_the_newest_event_is_the_cause() -> None:
     rescoring = Rescoring()
     rescoring.add("p", {"likes": 1}, "first", NOW)
