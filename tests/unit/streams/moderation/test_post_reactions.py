@@ -5,6 +5,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.entries import Version
@@ -218,6 +219,33 @@ async def test_posts_that_can_never_be_scored_do_not_keep_the_others_and_are_lef
         await rescorer.catch_up()
         tries += [second] * (len(asked) > before)
     assert tries == [30, 90]
+
+
+async def test_posts_whose_pictures_could_not_be_looked_at_are_judged_minutes_after_they_can_be(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(post_reactions, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    score, away = world.moderator.score, [True]
+
+    async def without_pictures(posts: Sequence[PostToScore], **named: Any) -> list[PostScores | ScoreFailure]:
+        scores = await score(posts, **named)
+        return [msgspec.structs.replace(one, missing=["picture"]) if away[0] else one for one in scores]
+
+    monkeypatch.setattr(world.moderator, "score", without_pictures)
+    await moderated(world, ("p", "a cat"))
+    _, rescorer, _ = parts(world)
+    for _ in range(200):  # half an hour
+        clock.now += 10
+        await rescorer.catch_up()
+    assert world.action("p") == "review"
+    away[0] = False
+    tries = 0
+    while world.action("p") != "allow":
+        clock.now += 10
+        await rescorer.catch_up()
+        tries += 1
+        assert tries <= 30, "five minutes and more"
 
 
 async def test_posts_without_scores_are_found_behind_any_number_of_more_important_reviews(
