@@ -27,6 +27,7 @@ from storage.log.client import ErrorLog, client_config, from_exception
 from storage.log.reader import end_offsets
 
 _TIMEOUT_S = 15.0
+_SHOWN_S = 5.0  # longest wait for a broker to show what it has accepted
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # the zero UUID in librdkafka's base64
 _Asked = TypeVar("_Asked")
 
@@ -68,6 +69,9 @@ def apply_topics(
 ) -> list[TopicChange]:
     """Create missing topics, raise partition counts and set changed configuration. Nothing is ever deleted.
 
+    A broker says yes to a change a moment before it shows it. This returns when it does, so that whoever comes next
+    finds the topics as declared.
+
     Raises:
         Unavailable: the broker does not answer.
         ConfigurationError: the broker refuses a declaration.
@@ -77,13 +81,23 @@ def apply_topics(
     changes: list[TopicChange] = []
     for topic in topics:
         if topic.name not in have:
-            changes.append(_create(admin, bootstrap, topic, settings, dry_run))
-            continue
+            try:
+                changes.append(_create(admin, bootstrap, topic, settings, dry_run))
+                continue
+            except _AlreadyThere:  # made since, or just before and not shown yet: compared like any other
+                have.update(_shown(admin, bootstrap, [topic.name], lambda _: True))
+            if topic.name not in have:
+                raise Unavailable(f"{bootstrap} says that {topic.name} is there, but does not show it; try again")
         found = [
             *_raise_partitions(admin, bootstrap, topic, have[topic.name], settings, dry_run),
             *_set_config(admin, bootstrap, topic, have[topic.name], settings, dry_run),
         ]
         changes.extend(found or [TopicChange(topic.name, "unchanged", f"{have[topic.name].partitions} partitions")])
+    if not dry_run:
+        declared = {topic.name: topic for topic in topics}
+        left = {change.topic for change in changes if change.action in ("kept", "unchanged")}
+        done = [name for name in declared if name not in left]
+        _shown(admin, bootstrap, done, lambda topic: _as_declared(topic, declared[topic.name], settings))
     return changes
 
 
@@ -181,10 +195,7 @@ def _create(admin: AdminClient, bootstrap: str, topic: Topic, settings: BrokerSe
     partitions, config = partitions_of(topic, settings), config_of(topic, settings)
     if not dry_run:
         new = NewTopic(topic.name, partitions, settings.replication_factor, config=config)
-        try:
-            _answers(lambda: admin.create_topics([new]), bootstrap, f"topic {topic.name} to be made")
-        except _AlreadyThere:
-            return TopicChange(topic.name, "unchanged", "made by somebody else at the same moment")
+        _answers(lambda: admin.create_topics([new]), bootstrap, f"topic {topic.name} to be made")
     return TopicChange(topic.name, "created", f"{partitions} partitions, {_text(config)}")
 
 
@@ -217,6 +228,29 @@ def _set_config(
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
         _answers(lambda: admin.incremental_alter_configs([resource]), bootstrap, f"the configuration of {topic.name}")
     return [TopicChange(topic.name, "config", _text(changed))]
+
+
+def _as_declared(have: TopicDescription, topic: Topic, settings: BrokerSettings) -> bool:
+    config = config_of(topic, settings)
+    return partitions_of(topic, settings) == have.partitions and config.items() <= have.config.items()
+
+
+def _shown(
+    admin: AdminClient, bootstrap: str, names: Sequence[str], as_wanted: Callable[[TopicDescription], bool]
+) -> dict[str, TopicDescription]:
+    """Describe the names once the broker shows all of them as wanted, or as it shows them after some seconds.
+
+    The broker has accepted the changes by now, so that one that shows them otherwise (it may keep a configuration in
+    words of its own) is no error.
+    """
+    deadline = time.monotonic() + _SHOWN_S
+    while True:
+        found = {topic.name: topic for topic in _describe(admin, bootstrap, names)}
+        if len(found) == len(names) and all(as_wanted(topic) for topic in found.values()):
+            return found
+        if time.monotonic() >= deadline:
+            return found
+        time.sleep(0.02)
 
 
 def _describe(admin: AdminClient, bootstrap: str, names: Sequence[str]) -> list[TopicDescription]:

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka.admin import ClusterMetadata
 
 from core import topics
 from core.errors import Unavailable
@@ -13,6 +15,7 @@ from core.ports import OutgoingRecord
 from core.settings import BrokerSettings, ProducerSettings
 from core.topics import Topic
 from infra.ports import free_port
+from storage.log import admin
 from storage.log.admin import apply_topics, broker_info, describe_topics, group_lag, topic_epoch, wait_for_broker
 from storage.log.producer import KafkaPublisher
 from storage.log.reader import LogReader, end_offsets, read_all
@@ -112,6 +115,30 @@ def test_partitions_are_raised_where_the_broker_can_and_never_lowered(bootstrap:
     fewer = Topic(name, key="k", holds="test records", partitions=1)
     (change,) = apply_topics(bootstrap, [fewer], BrokerSettings())
     assert change.action == "kept" and "cannot go down to 1" in change.detail
+
+
+@pytest.mark.parametrize("late", [1, 4])
+def test_a_broker_that_shows_a_new_topic_late_is_waited_for(
+    bootstrap: str, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"test.{uuid4().hex}"
+    ask, calls = admin._list, [0]
+
+    def late_list(*given: Any) -> ClusterMetadata:
+        metadata, calls[0] = ask(*given), calls[0] + 1
+        if calls[0] <= late:
+            metadata.topics.pop(name, None)
+        return metadata
+
+    monkeypatch.setattr(admin, "_list", late_list)
+    (created,) = apply_topics(bootstrap, [Topic(name, key="k", holds="test records")], BrokerSettings())
+    assert created.action == "created" and calls[0] > late
+    calls[0] = 0  # hidden again: the list says that it is to be made, the broker that it is there
+    changed = Topic(name, key="k", holds="test records", retention_ms=7_200_000)
+    (change,) = apply_topics(bootstrap, [changed], BrokerSettings())
+    assert (change.action, change.detail) == ("config", "retention.ms=7200000")
+    (found,) = [topic for topic in describe_topics(bootstrap) if topic.name == name]
+    assert found.config["retention.ms"] == "7200000"
 
 
 def test_a_topic_that_is_not_there_is_unavailable_and_says_what_to_do(bootstrap: str) -> None:
