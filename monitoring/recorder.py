@@ -1,5 +1,6 @@
 """Records values of the declared metrics into one Prometheus registry."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class Recorder:
         self.registry = registry if registry is not None else CollectorRegistry()
         self._families: dict[Metric, Any] = {}
         self._children: dict[tuple[Metric, tuple[tuple[str, str], ...]], Any] = {}
+        self._making = threading.Lock()  # a registry takes a name once: two threads may be the first to use it
         if process_metrics:
             prometheus_client.ProcessCollector(registry=self.registry)
             prometheus_client.PlatformCollector(registry=self.registry)
@@ -69,7 +71,8 @@ class Recorder:
         key = (metric, tuple(labels.items()))
         child = self._children.get(key)
         if child is None:
-            family = self._family(metric)
+            with self._making:
+                family = self._family(metric)
             child = family.labels(**labels) if metric.labels else family
             self._children[key] = child
         return child

@@ -1,3 +1,9 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import prometheus_client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -39,6 +45,25 @@ def test_two_recorders_do_not_share_values():
     one, other = Recorder(), Recorder()
     one.count(DEAD_LETTERS, agent="a", code="c")
     assert other.value(DEAD_LETTERS, agent="a", code="c") == 0
+
+
+def test_threads_may_be_the_first_to_record_a_metric_at_the_same_moment(monkeypatch: pytest.MonkeyPatch):
+    make = prometheus_client.Counter
+
+    def slowly(*given: Any, **named: Any) -> Any:
+        time.sleep(0.05)
+        return make(*given, **named)
+
+    monkeypatch.setattr(prometheus_client, "Counter", slowly)
+    recorder, together = Recorder(), threading.Barrier(4)
+
+    def count(place: int) -> None:
+        together.wait(10)
+        recorder.count(DEAD_LETTERS, agent="archive", code=f"code-{place % 2}")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(count, range(4)))
+    assert [recorder.value(DEAD_LETTERS, agent="archive", code=f"code-{place}") for place in (0, 1)] == [2.0, 2.0]
 
 
 def test_every_metric_follows_the_naming_rules():
