@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from models.moderation.logistic import sigmoid
+
 Floats = NDArray[np.float64]
 _LEAST = 10  # examples of each side without which a class is left as it is
 
@@ -26,12 +28,6 @@ class PlattCalibration:
     def apply(self, logits: Floats) -> Floats:
         """Return probabilities `(n, classes)`."""
         return sigmoid(logits * np.asarray(self.scale) + np.asarray(self.shift))
-
-
-def sigmoid(logits: Floats) -> Floats:
-    """Return 1 / (1 + exp(-logit)), without overflow."""
-    values: Floats = 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
-    return values
 
 
 def fit_platt(logits: Floats, targets: NDArray[np.float32]) -> PlattCalibration:

@@ -16,6 +16,8 @@ _PARTS = {
     "own": "this project's own posts",
 }
 
+_TEMPERED = "of a text the networks count half where it is like those of a judged part, the less the stranger it is"
+
 _CARD = """# Model card: {model} {version}
 
 Posts in, a calibrated probability for each class of harm out: violence, nudity, hate, self-harm, spam. A class that the
@@ -25,6 +27,7 @@ model has nothing to judge by is unknown, not harmless.
 | --- | --- |
 | network | early fusion of six modalities, shared layers, a head a class; networks averaged: {members} |
 | experts | {experts} linear ones on the text, whose opinions the networks are given |
+| tempering | {tempering} |
 | text | {text_encoder}, frozen; hashed words; length, capitals, links, money, profane words |
 | images | {image_encoder}, frozen; one NSFW score |
 | trained on | {texts} texts in {groups} groups of near-duplicates |
@@ -98,8 +101,8 @@ violations, angry comments): the share scored 0.5 or more, and the mean of the h
 
 ## Weaknesses
 
-- On texts of a kind that it was not trained on it is often worse than logistic heads on the same vectors (decision 10
-  has the figures): train on your own labels before anything is enforced.
+- On texts of a kind that it was not trained on it is about as good as logistic heads on the same vectors, and worse at
+  self-harm (decision 10 has the figures): train on your own labels before anything is enforced.
 - English: {english} of {texts} texts. Other languages are carried by the multilingual encoder and by {own_train}
   sentences of this project's own; slang, code-switching and languages that are not in the table were not tested.
 - Self-harm is learned from {self_harm} harmful texts only, most of them a chatbot's words, not a person's.
@@ -122,6 +125,7 @@ def render_card(manifest: Manifest) -> str:
         version=manifest.version,
         members=manifest.settings["members"],
         experts=metrics["experts"],
+        tempering=_TEMPERED if manifest.settings["tempered"] else "none",
         text_encoder=manifest.settings["text_encoder"],
         image_encoder=manifest.settings["image_encoder"],
         texts=data["texts"],

@@ -18,8 +18,9 @@ from models.metrics.classification import (
     roc_auc,
     threshold_for_precision,
 )
-from models.moderation.calibration import PlattCalibration, fit_isotonic, fit_temperature, sigmoid
+from models.moderation.calibration import PlattCalibration, fit_isotonic, fit_temperature
 from models.moderation.data import PARTS, HarmTexts
+from models.moderation.logistic import sigmoid
 
 Floats = NDArray[np.float64]
 LEAST = 5  # examples of each side without which an area is not given

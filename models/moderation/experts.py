@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from models.moderation.features import FeatureBatch
 
 Floats = NDArray[np.float32]
+HEADS = "heads"  # of the experts that are plain logistic heads on all texts
 LIKE = "like "  # of the experts that tell which part a text is like
 WEIGHED = "weighed "  # of the opinions that are weighed by that
-_ELSE = ("own", "any")  # experts that are asked about texts like none of those
+_ELSE = ("own", "any")  # experts that are asked about texts like none of the other parts
 _NONE = -1
 MEANING = 0.055  # scale of standardised columns beside hashed words: rows of about equal length
 
@@ -63,13 +64,14 @@ def gated(names: Sequence[str], raw: Floats, mean: Floats, deviation: Floats) ->
     """Return opinions `(n, opinion_count)` of raw logits `(n, K)`.
 
     They are the standardised logits, then those of each expert that has a gate times the chance that the text is like
-    its texts (for those that learned from own or any texts: that it is like none of the gates'), then these chances,
-    then 1: there is a text.
+    its texts (for those that learned from own or any texts: that it is like none of the other parts), then these
+    chances, then 1: there is a text.
     """
     scaled = (raw - mean) / deviation
     chances = 1.0 / (1.0 + np.exp(-np.clip(raw, -30.0, 30.0)))
     like = _likeness(names)
-    gates = {place: chances[:, place] for place in like} | {_NONE: np.prod(1.0 - chances[:, like], axis=1)}
+    others = [place for place in like if names[place].removeprefix(LIKE) not in _ELSE]
+    gates = {place: chances[:, place] for place in like} | {_NONE: np.prod(1.0 - chances[:, others], axis=1)}
     weighed = [scaled[:, place] * gates[gate] for place, gate in enumerate(_gates(names)) if gate is not None]
     columns = [scaled, *(column[:, None] for column in weighed), chances[:, like], np.ones((len(raw), 1), np.float32)]
     opinions: Floats = np.concatenate(columns, axis=1).astype(np.float32)

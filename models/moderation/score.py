@@ -14,11 +14,14 @@ from core.errors import IntegrityError, InvalidInput
 from core.moderation import HARM_CLASSES, HarmClass
 from models.moderation.experts import Experts
 from models.moderation.features import IMAGE, MODALITIES, FeatureBatch, FeatureScaling, PostFeatures
+from models.moderation.logistic import sigmoid
+from models.moderation.tempering import MEMBERS, OUTSIDE, STACK, Tempering, text_alone
 from models.registry.manifest import WEIGHTS, verify
 
 Floats = NDArray[np.float32]
 MODEL = "moderation"
 FORMAT = 1
+_MEMBERS = "members."
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,12 @@ class HarmModel:
             *(self._arrays[f"experts.{name}"] for name in ("weight", "bias", "mean", "deviation")),
         )
         self._order = [described.outputs.index(name) for name in HARM_CLASSES]
+        self._tempering = (
+            Tempering(described.experts, self._arrays[STACK][self._order], self._arrays[OUTSIDE][self._order])
+            if STACK in self._arrays
+            else None
+        )
+        self._base = MEMBERS if any(name.startswith(MEMBERS) for name in self._arrays) else _MEMBERS
 
     @classmethod
     def load(cls, folder: Path) -> "HarmModel":
@@ -153,7 +162,8 @@ class HarmModel:
 
     def score(self, posts: Sequence[PostFeatures]) -> list[HarmScores]:
         """Score posts, in the order given; raises InvalidInput where a vector has another width than the encoder's."""
-        return self._scores(posts, self.encode(posts))
+        batch = self.encode(posts)
+        return self._scores(posts, batch, self.logits(batch))
 
     def judge(self, posts: Sequence[PostFeatures]) -> list[tuple[HarmScores, dict[HarmClass, dict[str, float]]]]:
         """Return scores and, by class, what each modality that is there adds to the calibrated logit (occlusion).
@@ -161,11 +171,15 @@ class HarmModel:
         A share is the logit with everything minus the logit without that modality. Shares need not add up: what two
         modalities say together is counted with each. Classes that are unknown are left out. Raises as `score` does.
         """
-        batch = self.encode(posts)
-        return list(zip(self._scores(posts, batch), self._shares(batch), strict=True))
+        batch = self._with_opinions(self.encode(posts))
+        of_text = self._of_text(batch)
+        logits = self._tempered(batch, of_text)
+        return list(zip(self._scores(posts, batch, logits), self._shares(batch, logits, of_text), strict=True))
 
-    def _scores(self, posts: Sequence[PostFeatures], batch: FeatureBatch) -> list[HarmScores]:
-        probabilities, known = self.probabilities(batch), self.known(batch)
+    def _scores(
+        self, posts: Sequence[PostFeatures], batch: FeatureBatch, logits: NDArray[np.float64]
+    ) -> list[HarmScores]:
+        probabilities, known = sigmoid(self._calibrated(logits)), self.known(batch)
         scores = []
         for post, values, seen in zip(posts, probabilities, known, strict=True):
             named = {
@@ -175,10 +189,13 @@ class HarmModel:
             scores.append(HarmScores(named, post.present))
         return scores
 
-    def _shares(self, batch: FeatureBatch) -> list[dict[HarmClass, dict[str, float]]]:
-        full, known = self.calibrated_logits(batch), self.known(batch)
+    def _shares(
+        self, batch: FeatureBatch, logits: NDArray[np.float64], of_text: NDArray[np.float64]
+    ) -> list[dict[HarmClass, dict[str, float]]]:
+        """`logits` are of the whole posts, `of_text` as `_tempered` takes it."""
+        known = self.known(batch)
         without = {
-            name: full - self.calibrated_logits(batch.without(name))
+            name: (logits - self._tempered(batch.without(name), of_text)) * self._scale
             for name in self._described.modalities
             if batch.present[:, MODALITIES.index(name)].any()
         }
@@ -207,19 +224,43 @@ class HarmModel:
 
     def probabilities(self, batch: FeatureBatch) -> NDArray[np.float64]:
         """Return calibrated probabilities `(n, 5)`, also of classes that `known` says are not known."""
-        return 1.0 / (1.0 + np.exp(-np.clip(self.calibrated_logits(batch), -30.0, 30.0)))
+        return sigmoid(self.calibrated_logits(batch))
 
     def calibrated_logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
         """Return calibrated logits `(n, 5)`, in the order of `HARM_CLASSES`."""
-        return self.logits(batch) * self._scale + self._shift
+        return self._calibrated(self.logits(batch))
 
     def logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
-        """Return what the networks say before calibration `(n, 5)`: the mean over the members."""
-        batch = batch.beside(experts=self._experts.opinions(batch))
+        """Return logits before calibration `(n, 5)`: the mean over the networks, tempered."""
+        batch = self._with_opinions(batch)
+        return self._tempered(batch, self._of_text(batch))
+
+    def _calibrated(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        return logits * self._scale + self._shift
+
+    def _with_opinions(self, batch: FeatureBatch) -> FeatureBatch:
+        return batch.beside(experts=self._experts.opinions(batch))
+
+    def _of_text(self, batch: FeatureBatch) -> NDArray[np.float64]:
+        """Return what the networks that are tempered say of the texts alone."""
+        if self._tempering is None:
+            return np.zeros((len(batch), len(HARM_CLASSES)))
+        return self._said(self._base, text_alone(batch))
+
+    def _tempered(self, batch: FeatureBatch, of_text: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return logits before calibration, of posts with opinions beside."""
+        said = self._said(_MEMBERS, batch)
+        if self._tempering is None:
+            return said
+        first = said if self._base == _MEMBERS else self._said(self._base, batch)
+        return said + self._tempering.change(batch.dense["experts"], first, of_text)
+
+    def _said(self, prefix: str, batch: FeatureBatch) -> NDArray[np.float64]:
+        """Return the mean logits of the networks under a prefix."""
         total = np.zeros((len(batch), len(HARM_CLASSES)))
         if len(batch):
             for member in range(self._described.members):
-                total += self._member(f"members.{member}.", batch)[:, self._order]
+                total += self._member(f"{prefix}{member}.", batch)[:, self._order]
         return total / self._described.members
 
     def known(self, batch: FeatureBatch) -> NDArray[np.bool_]:

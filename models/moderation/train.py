@@ -25,8 +25,7 @@ from models.moderation.evaluate_probes import probe
 from models.moderation.experts import Experts
 from models.moderation.experts_fit import fit_experts
 from models.moderation.features import MODALITIES, FeatureBatch, FeatureScaling
-from models.moderation.fit import TrainSettings, fit_members, logits_of, network_config
-from models.moderation.model import FusionNetwork
+from models.moderation.fit import FusedNetworks, TrainSettings, fit_fused, network_config
 from models.moderation.posts import Surroundings, bare_posts, harmless_images, simulated_posts, surroundings_of
 from models.moderation.quantize import compare_quantized, quantized
 from models.moderation.score import MODEL, Described, HarmModel
@@ -143,21 +142,21 @@ class FittedModel:
     """Experts and networks."""
 
     experts: Experts
-    members: list[FusionNetwork]
+    networks: FusedNetworks
 
     def logits(self, batch: FeatureBatch) -> NDArray[np.float64]:
         """Return uncalibrated logits `(n, 5)`."""
-        return logits_of(self.members, batch.beside(experts=self.experts.opinions(batch)))
+        return self.networks.logits(batch.beside(experts=self.experts.opinions(batch)))
 
 
 def fit_model(data: HarmTexts, batch: FeatureBatch, settings: TrainSettings, widths: Mapping[str, int]) -> FittedModel:
     """Fit experts, then networks on the opinions of experts that did not see the text."""
     experts, opinions = fit_experts(data, batch, data.folds(4, settings.seed + 1))
     config = network_config(widths, settings, opinions.shape[1])
-    members = fit_members(
+    networks = fit_fused(
         batch.beside(experts=opinions), data.targets, settings, config, parts=data.parts, experts=experts.names
     )
-    return FittedModel(experts, members)
+    return FittedModel(experts, networks)
 
 
 def load_prepared(
@@ -209,13 +208,13 @@ def train_moderation(
         scaling=prepared.scaling,
         modalities=MODALITIES,
         outputs=HARM_CLASSES,
-        members=len(fitted.members),
-        heads=fitted.members[0].config.heads,
+        members=len(fitted.networks.members),
+        heads=fitted.networks.members[0].config.heads,
         experts=fitted.experts.names,
         judged_from=JUDGED_FROM,
     )
     out.mkdir(parents=True, exist_ok=True)
-    arrays = arrays_of(fitted.members, fitted.experts, calibration)
+    arrays = arrays_of(fitted.networks.members, fitted.experts, calibration, fitted.networks.tempering)
     compared = compare_quantized(arrays, described, prepared.bare, prepared.data, out)
     save_model(quantized(arrays) if int8 else arrays, described, out / WEIGHTS)
     manifest = Manifest(

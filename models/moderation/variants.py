@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from core.moderation import HARM_CLASSES
 from models.moderation.baselines import HEADS, LogisticHeads, TfIdf
 from models.moderation.features import MODALITIES, FeatureBatch
-from models.moderation.fit import TrainSettings, drawing_chances, fit_members, logits_of, network_config
+from models.moderation.fit import (
+    FusedNetworks,
+    TrainSettings,
+    drawing_chances,
+    fit_fused,
+    fit_members,
+    logits_of,
+    network_config,
+)
 from models.moderation.losses import LossConfig
 from models.moderation.model import FusionNetwork
 from models.moderation.stacking import Stack, fit_stack
@@ -77,6 +85,17 @@ class Variant:
     name: str
     what: str
     fit: Callable[[Examples, TrainSettings, Mapping[str, int]], Fitted]
+
+
+@dataclass
+class Fused:
+    """Fusion networks with an output a class, tempered or not."""
+
+    networks: FusedNetworks
+    parameters: int
+
+    def logits(self, examples: Examples) -> Floats:
+        return self.networks.logits(examples.batch)
 
 
 @dataclass
@@ -174,10 +193,10 @@ def early(
         chosen = replace(chosen, loss=loss) if loss else chosen
         batch = examples.batch if experts else examples.batch.lacking("experts")
         config = network_config(widths, chosen, examples.experts if experts else 0, heads=heads)
-        members = fit_members(
+        networks = fit_fused(
             batch, examples.targets, chosen, config, parts=examples.parts, experts=examples.names if experts else ()
         )
-        return Networks(members, _parameters(members))
+        return Fused(networks, _parameters(networks.members))
 
     return Variant(name, what, fit)
 
@@ -284,6 +303,7 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("late", "late fusion: a network a modality, their logits weighed", _fit_late),
         early("multi-task", "early fusion, experts, shared layers, a head a class: the model"),
         early("no-experts", "the model without the linear experts", experts=False),
+        early("untempered", "the model whose networks say what they like of any text", tempered=False),
         early("not-stacked", "the model with free members only, none on the stacked experts", stacked=False),
         early("all-stacked", "the model with no free member", free=0),
         early("focal", "the model with focal loss", loss=LossConfig("focal")),

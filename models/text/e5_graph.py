@@ -17,6 +17,7 @@ from models.text.packaged import PackagedE5
 
 _LARGEST = 63  # of a 7-bit weight
 _TINY = 1e-6
+_GELU_DEPTH = 0.17
 _CONTRIB = "com.microsoft"  # ONNX Runtime's own, fused operators
 _OPSET, _IR = 20, 9
 
@@ -52,7 +53,8 @@ def _layer(graph: "_Graph", model: PackagedE5, prefix: str, x: str) -> str:
     x = graph.norm(x, attended, tensor("aln.w"), tensor("aln.b"), model.epsilon)
     inner = graph.linear(x, matrix("fi", inputs=model.dim), tensor("fi.b"), by_token=True)
     [inner] = graph.node("Gelu", [inner], 1, _CONTRIB)
-    inner = graph.linear(inner, matrix("fo", inputs=model.inner), tensor("fo.b"), by_token=True)
+    # GELU gives no less than -.17: a token's largest value bounds its size once it is no less than that.
+    inner = graph.linear(inner, matrix("fo", inputs=model.inner), tensor("fo.b"), by_token=True, least=_GELU_DEPTH)
     return graph.norm(x, inner, tensor("oln.w"), tensor("oln.b"), model.epsilon)
 
 
@@ -76,8 +78,19 @@ class _Graph:
         self._nodes.append(helper.make_node(kind, inputs, names, domain=domain, **attributes))
         return names
 
-    def linear(self, x: str, weights: NDArray[np.float32], bias: NDArray[np.float32], *, by_token: bool = False) -> str:
-        """Add `x @ weights + bias` in 8 bits; `by_token` scales each token's activations for itself."""
+    def linear(
+        self,
+        x: str,
+        weights: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        *,
+        by_token: bool = False,
+        least: float | None = None,
+    ) -> str:
+        """Add `x @ weights + bias` in 8 bits; `by_token` scales each token's activations for itself.
+
+        Where no value is below minus `least`, sizes need not be taken.
+        """
         scale = np.maximum(np.abs(weights).max(axis=0), _TINY) / _LARGEST
         quantised = [
             self.constant(np.rint(weights / scale).astype(np.int8)),
@@ -86,10 +99,11 @@ class _Graph:
         ]
         if not by_token:
             return self.node("DynamicQuantizeMatMul", [x, *quantised, self.constant(bias)], 1, _CONTRIB)[0]
-        [sizes] = self.node("Abs", [x], 1)
+        sizes = x if least is not None else self.node("Abs", [x], 1)[0]
         [largest] = self.node("ReduceMax", [sizes, self.constant(np.array([-1], np.int64))], 1, keepdims=1)
-        [largest] = self.node("Max", [largest, self.constant(np.array([_TINY], np.float32))], 1)
-        [divided] = self.node("Div", [x, largest], 1)
+        [largest] = self.node("Max", [largest, self.constant(np.array([least or _TINY], np.float32))], 1)
+        [share] = self.node("Reciprocal", [largest], 1)
+        [divided] = self.node("Mul", [x, share], 1)
         [product] = self.node("DynamicQuantizeMatMul", [divided, *quantised], 1, _CONTRIB)
         [product] = self.node("Mul", [product, largest], 1)
         return self.node("Add", [product, self.constant(bias)], 1)[0]
@@ -101,7 +115,8 @@ class _Graph:
         constants = [self.constant(weights), self.constant(bias)]
         if added is None:
             return self.node("LayerNormalization", [x, *constants], 1, epsilon=epsilon)[0]
-        return self.node("SkipLayerNormalization", [x, added, *constants], 1, _CONTRIB, epsilon=epsilon)[0]
+        [total] = self.node("Add", [x, added], 1)
+        return self.node("LayerNormalization", [total, *constants], 1, epsilon=epsilon)[0]
 
     def model(self, inputs: list[Any], outputs: list[Any]) -> ModelProto:
         graph = helper.make_graph(self._nodes, "e5", inputs, outputs, self._constants)

@@ -14,10 +14,11 @@ from core.errors import IntegrityError
 from models.moderation.calibration import PlattCalibration
 from models.moderation.experts import Experts
 from models.moderation.features import FeatureBatch
-from models.moderation.fit import TrainSettings
+from models.moderation.fit import TrainSettings, logits_of
 from models.moderation.model import FusionNetwork, NetworkConfig
 from models.moderation.quantize import quantized
 from models.moderation.score import Described, HarmModel, widened
+from models.moderation.tempering import MEMBERS, OUTSIDE, STACK, Tempering, text_alone
 from models.moderation.weights import arrays_of
 from models.registry.manifest import WEIGHTS
 
@@ -28,11 +29,17 @@ TAUGHT = "learned.posts"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Networks, experts and calibration as a weights file has them. `taught` are hashes of posts, `(k,)` int64."""
+    """Networks, experts and calibration as a weights file has them. `taught` are hashes of posts, `(k,)` int64.
+
+    `tempered` are the networks that tempering is of: those that were trained, whatever the members have learned since.
+    So tempering goes on holding back what was never learned, and nothing of what was learned since.
+    """
 
     described: Described
     members: list[FusionNetwork]
     experts: Experts
+    tempering: Tempering | None
+    tempered: list[FusionNetwork]
     calibration: PlattCalibration
     taught: NDArray[np.int64]
     int8: bool
@@ -41,9 +48,16 @@ class SavedModel:
         """Return a batch with what the networks are given beside it: the opinions of the experts."""
         return batch.beside(experts=self.experts.opinions(batch))
 
+    def change(self, batch: FeatureBatch) -> NDArray[np.float64]:
+        """Return what is added to the networks' logits `(n, 5)` of posts with opinions beside them."""
+        if self.tempering is None:
+            return np.zeros((len(batch), len(self.described.outputs)))
+        said, of_text = logits_of(self.tempered, batch), logits_of(self.tempered, text_alone(batch))
+        return self.tempering.change(batch.dense["experts"], said, of_text)
+
     def with_members(self, members: Sequence[FusionNetwork], taught: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a version with other networks: experts and calibration stay, int8 stays int8."""
-        arrays = arrays_of(members, self.experts, self.calibration)
+        """Return the arrays of a version with other networks: all else stays, int8 stays int8."""
+        arrays = arrays_of(members, self.experts, self.calibration, self.tempering, self.tempered)
         written: dict[str, NDArray[Any]] = quantized(arrays) if self.int8 else dict(arrays)
         written[TAUGHT] = np.unique(taught)
         return written
@@ -69,7 +83,12 @@ def load_saved(folder: Path, settings: TrainSettings | None = None) -> SavedMode
         experts = Experts(
             described.experts, *(arrays[f"experts.{name}"] for name in ("weight", "bias", "mean", "deviation"))
         )
-        members = [_member(described, arrays, number, settings) for number in range(described.members)]
+        members = [_member(described, arrays, f"members.{number}.", settings) for number in range(described.members)]
+        tempering, tempered = None, members
+        if STACK in arrays:
+            tempering = Tempering(described.experts, arrays[STACK], arrays[OUTSIDE])
+        if f"{MEMBERS}0.first.bias" in arrays:
+            tempered = [_member(described, arrays, f"{MEMBERS}{number}.", settings) for number in range(len(members))]
         scale, shift = arrays["calibration.scale"], arrays["calibration.shift"]
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise IntegrityError(
@@ -77,14 +96,12 @@ def load_saved(folder: Path, settings: TrainSettings | None = None) -> SavedMode
             "riverlight train moderation --promote"
         ) from error
     calibration = PlattCalibration(scale.tolist(), shift.tolist(), [True] * len(scale))
-    return SavedModel(
-        described, members, experts, calibration, taught, any(v.dtype == np.int8 for v in stored.values())
-    )
+    int8 = any(values.dtype == np.int8 for values in stored.values())
+    return SavedModel(described, members, experts, tempering, tempered, calibration, taught, int8)
 
 
-def _member(described: Described, arrays: dict[str, Floats], number: int, settings: TrainSettings) -> FusionNetwork:
+def _member(described: Described, arrays: dict[str, Floats], prefix: str, settings: TrainSettings) -> FusionNetwork:
     """Return one network; its widths are those of its arrays."""
-    prefix = f"members.{number}."
     state = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
     sides = [name for name in described.modalities if name not in ("text", "comments")]
     config = NetworkConfig(

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from core.errors import RiverlightError
-from models.moderation.calibration import sigmoid
 from models.moderation.features import FeatureBatch
 from models.moderation.fit import TrainSettings, drop_modalities, logits_of, tensors
 from models.moderation.learning.saved import SavedModel
+from models.moderation.logistic import sigmoid
 from models.moderation.losses import LossConfig, task_losses
 from models.moderation.model import FusionNetwork
 from models.progress import Report
@@ -69,7 +69,7 @@ def tune(
     )
     wanted = sigmoid(logits_of(saved.members, batch))
     said = np.isfinite(targets)
-    wanted[: len(taught)][said] = _uncalibrated(saved, targets)[said]
+    wanted[: len(taught)][said] = _uncalibrated(saved, targets, saved.change(taught))[said]
     soft = wanted.astype(np.float32)
     chances = np.full(len(batch), (1.0 - settings.taught_share) / max(len(anchors), 1), np.float32)
     chances[: len(taught)] = settings.taught_share / max(len(taught), 1)
@@ -83,11 +83,11 @@ def tune(
     return members
 
 
-def _uncalibrated(saved: SavedModel, targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return targets as the networks say them: calibration comes after, and stays as it is."""
+def _uncalibrated(saved: SavedModel, targets: NDArray[np.float32], change: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return targets as the networks say them: tempering and calibration come after, and stay as they are."""
     sure = np.clip(np.nan_to_num(targets, nan=0.5).astype(np.float64), 1.0 - _SURE, _SURE)
     logits = np.log(sure / (1.0 - sure))
-    return sigmoid((logits - np.asarray(saved.calibration.shift)) / np.asarray(saved.calibration.scale))
+    return sigmoid((logits - np.asarray(saved.calibration.shift)) / np.asarray(saved.calibration.scale) - change)
 
 
 def _tuned(

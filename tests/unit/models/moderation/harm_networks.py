@@ -15,6 +15,7 @@ from models.moderation.fit import TrainSettings, network_config
 from models.moderation.lexical import COLUMNS
 from models.moderation.model import FusionNetwork
 from models.moderation.score import MODEL, Described, HarmModel
+from models.moderation.tempering import Tempering
 from models.moderation.train import JUDGED_FROM
 from models.moderation.weights import arrays_of, save_model
 from models.registry.manifest import WEIGHTS, Manifest, file_sha256
@@ -72,8 +73,21 @@ def experts(scaling: FeatureScaling) -> Experts:
     return Experts(EXPERTS, weight, ones * 0.1, ones * 0.2, ones * 1.5)
 
 
+def tempering() -> Tempering:
+    """Return one with random weights."""
+    generator = np.random.default_rng(6)
+    shape = len(HARM_CLASSES), opinion_count(EXPERTS)
+    stack, outside = (generator.normal(size=shape).astype(np.float32) for _ in range(2))
+    return Tempering(EXPERTS, stack, outside)
+
+
 def write_model(
-    folder: Path, members: list[FusionNetwork], scaling: FeatureScaling, *, heads: str = "task"
+    folder: Path,
+    members: list[FusionNetwork],
+    scaling: FeatureScaling,
+    *,
+    heads: str = "task",
+    tempered: Tempering | None = None,
 ) -> HarmModel:
     """Write networks as a model folder and load it for scoring."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +95,7 @@ def write_model(
         "e5/test", "visual-search/test", scaling, MODALITIES, HARM_CLASSES, len(members), heads, EXPERTS, JUDGED_FROM
     )
     calibration = PlattCalibration([1.0, 2.0, 0.5, 1.5, 1.0], [0.1, -0.2, 0.0, 0.3, -1.0], [True] * 5)
-    save_model(arrays_of(members, experts(scaling), calibration), described, folder / WEIGHTS)
+    save_model(arrays_of(members, experts(scaling), calibration, tempered), described, folder / WEIGHTS)
     Manifest(MODEL, file_sha256(folder / WEIGHTS), "2026-11-22T00:00:00+00:00", "test", "test", 0).write(folder)
     return HarmModel.load(folder)
 

@@ -7,8 +7,9 @@ import torch
 from core.errors import InvalidInput
 from core.moderation import HARM_CLASSES
 from models.metrics.classification import expected_calibration_error, roc_auc
-from models.moderation.calibration import fit_isotonic, fit_platt, fit_temperature, sigmoid
+from models.moderation.calibration import fit_isotonic, fit_platt, fit_temperature
 from models.moderation.groups import grouped_folds, near_duplicate_groups
+from models.moderation.logistic import sigmoid
 from models.moderation.losses import LossConfig, effective_number_weights, task_losses
 from models.moderation.quantize import quantized
 from models.moderation.simulation import Assumptions, simulate
