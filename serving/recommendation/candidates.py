@@ -6,8 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import structlog
@@ -20,6 +21,7 @@ from serving.recommendation.ports import Candidates, Generator, Proposal, Rows, 
 
 _log = structlog.get_logger(__name__)
 
+Answer = TypeVar("Answer")
 _OVERTAKEN_AFTER = 4  # a generator that takes longer than a quarter of the deadline does not hold up the others
 
 
@@ -51,20 +53,28 @@ class CandidateSource:
     def names(self) -> tuple[str, ...]:
         return tuple(self._generators)
 
-    async def propose(self, viewer: Viewer, limit: int) -> "Proposals":
-        """Return what the generators propose within the deadline, up to `limit` videos each."""
+    async def propose(
+        self, viewer: Viewer, limit: int, then: "Callable[[Proposals], Answer]"
+    ) -> "asyncio.Future[Answer]":
+        """Wait for what the generators propose, up to `limit` videos each, or for the deadline; return what `then`
+        makes of it.
+
+        `then` is called in a thread, at once: in that of the last generator, for one thread that hands on to another
+        waits for the interpreter a second time.
+        """
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[None] = loop.create_future()
-        round_ = _Round(self._generators, viewer, limit, lambda: _tell(loop, finished))
+        round_ = _Round(self._generators, viewer, limit, then, lambda: _tell(loop, finished))
         self._threads.submit(round_.run)
         deadline = round_.started + self._deadline_s
         while not finished.done() and (left_s := deadline - time.perf_counter()) > 0:
             await asyncio.wait({finished}, timeout=min(left_s, self._patience_s))
             if not finished.done() and round_.is_held_up(self._patience_s):
                 self._threads.submit(round_.run)
-        found = round_.end()
-        self._count(found)
-        return found
+        if round_.end():
+            self._threads.submit(round_.answer)
+        self._count(round_.found)
+        return asyncio.wrap_future(round_.answered)
 
     def _count(self, found: "Proposals") -> None:
         for name in self._generators:
@@ -74,20 +84,28 @@ class CandidateSource:
                 self._recorder.observe(RECOMMENDATION_GENERATOR_SECONDS, found.timings_s[name], generator=name)
 
 
-class _Round:
-    """One request's calls of all generators, made by one or more threads that run `run`."""
+class _Round(Generic[Answer]):
+    """One request's calls of all generators, made by one or more threads that run `run`, and what is made of them.
+
+    `found` is there as soon as the round has ended.
+    """
+
+    found: "Proposals"
 
     def __init__(
         self,
         generators: "Mapping[str, Bounded[[Viewer, int], Proposal]]",
         viewer: Viewer,
         limit: int,
+        then: "Callable[[Proposals], Answer]",
         when_done: Callable[[], None],
     ) -> None:
         self.started = time.perf_counter()
+        self.answered: Future[Answer] = Future()
         self._generators = generators
         self._viewer, self._limit = viewer, limit
-        self._when_done = when_done
+        self._then, self._when_done = then, when_done
+        self._ended = False
         self._lock = threading.Lock()
         self._waiting = deque(generators)
         self._running: dict[str, float] = {}  # since when
@@ -96,10 +114,11 @@ class _Round:
         self._timings_s: dict[str, float] = {}
 
     def run(self) -> None:
-        """Call the generators that still wait, one after another."""
+        """Call the generators that still wait, one after another; where all are done, answer."""
         while True:
             with self._lock:
                 if not self._waiting:
+                    done = not self._running
                     break
                 name = self._waiting.popleft()
                 started = self._running[name] = time.perf_counter()
@@ -118,9 +137,18 @@ class _Round:
                     self._proposed[name] = proposal
                 else:
                     self._missing[name] = problem
-                done = not self._waiting and not self._running
-            if done:
-                self._when_done()
+        if done and self.end():
+            self._when_done()
+            self.answer()
+
+    def answer(self) -> None:
+        """Make the answer of what was found, once the round has ended; none where nobody waits for it any more."""
+        if not self.answered.set_running_or_notify_cancel():
+            return
+        try:
+            self.answered.set_result(self._then(self.found))
+        except BaseException as error:
+            self.answered.set_exception(error)
 
     def is_held_up(self, patience_s: float) -> bool:
         """Tell whether generators wait for one that takes long. Nobody else starts a thread for the same reason."""
@@ -128,14 +156,18 @@ class _Round:
         with self._lock:
             return bool(self._waiting) and all(now - since >= patience_s for since in self._running.values())
 
-    def end(self) -> "Proposals":
-        """Return what there is by now; what comes later is dropped."""
+    def end(self) -> bool:
+        """Keep what there is by now, and drop what comes later. Tell whether this call has ended the round."""
         now = time.perf_counter()
         with self._lock:
+            if self._ended:
+                return False
+            self._ended = True
             late = dict.fromkeys([*self._running, *self._waiting], "late")
             taken = self._timings_s | {name: now - since for name, since in self._running.items()}
             self._waiting.clear()
-            return Proposals(dict(self._proposed), self._missing | late, taken)
+            self.found = Proposals(dict(self._proposed), self._missing | late, taken)
+            return True
 
 
 @dataclass(frozen=True)

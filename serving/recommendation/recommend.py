@@ -28,6 +28,7 @@ from monitoring.catalogue import (
 from monitoring.recorder import Recorder
 from serving.exchange import Exchange
 from serving.recommendation.answering import Considered, consider, seconds
+from serving.recommendation.candidates import Proposals
 from serving.recommendation.engine import Engine, MakeGenerators, MakeRanker, Parts, make_engine
 from serving.recommendation.exploration import PromisesReport
 from serving.recommendation.feature_log import is_logged, logged
@@ -124,7 +125,6 @@ class Recommender:
         self._settings = settings
         self._recorder = recorder
         self._clock = clock
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="recommend")
         self._generator_threads = ThreadPoolExecutor(_GENERATORS * at_once, thread_name_prefix="generator")
         self._ranker_threads = ThreadPoolExecutor(at_once, thread_name_prefix="ranker")
         self._make = partial(
@@ -205,7 +205,7 @@ class Recommender:
 
     def close(self) -> None:
         """End the threads; what hangs in them is left behind."""
-        for threads in (self._threads, self._generator_threads, self._ranker_threads):
+        for threads in (self._generator_threads, self._ranker_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(
@@ -222,22 +222,24 @@ class Recommender:
             )
         if not state.videos.rows:
             return Recommendation(trace_id, viewer, [], BLEND, (), "there are no videos yet", None, engine)
+        context = contextvars.copy_context()  # in a thread, spans find their parent by it
+
+        def work(proposals: Proposals) -> Considered:
+            return context.run(
+                consider,
+                engine,
+                viewer,
+                proposals,
+                rules,
+                self._settings,
+                seed=_seed(trace_id),
+                exchange=exchange,
+                also=also,
+            )
+
         with exchange.stage("candidates"):
-            proposals = await engine.source.propose(viewer, self._settings.per_generator)
-        work = partial(
-            consider,
-            engine,
-            viewer,
-            proposals,
-            rules,
-            self._settings,
-            seed=_seed(trace_id),
-            exchange=exchange,
-            also=also,
-        )
-        # In a thread, for it waits for the ranker; in this context, so that spans find their parent.
-        loop = asyncio.get_running_loop()
-        considered = await loop.run_in_executor(self._threads, contextvars.copy_context().run, work)
+            answering = await engine.source.propose(viewer, self._settings.per_generator, work)
+        considered = await answering
         missing = considered.scored.ranker_missing
         return Recommendation(
             trace_id=trace_id,

@@ -35,10 +35,14 @@ def proposals(**rows):
     return Proposals(made, {}, {})
 
 
+async def proposed(source):
+    return await (await source.propose(VIEWER, 10, lambda found: found))
+
+
 async def test_all_generators_are_asked_at_the_same_time(make_source):
     together = threading.Barrier(3, timeout=5)  # nobody gets past it alone
     source = make_source(*(Fixed(name, [1], together.wait) for name in "abc"))
-    found = await source.propose(VIEWER, 10)
+    found = await proposed(source)
     assert set(found.proposed) == {"a", "b", "c"}
     assert not found.missing
 
@@ -47,7 +51,7 @@ async def test_a_generator_that_is_late_is_left_out_and_counted_and_the_others_a
     release = threading.Event()
     source = make_source(Fixed("slow", [1], release.wait), Fixed("quick", [2]), deadline_s=0.1)
     started = time.perf_counter()
-    found = await source.propose(VIEWER, 10)
+    found = await proposed(source)
     assert time.perf_counter() - started < 3
     release.set()
     assert found.missing == {"slow": "late"}
@@ -61,7 +65,7 @@ async def test_a_generator_that_fails_is_left_out_and_counted(make_source):
         raise ValueError("no such thing")
 
     source = make_source(Fixed("broken", [1], fail), Fixed("sound", [2]))
-    found = await source.propose(VIEWER, 10)
+    found = await proposed(source)
     assert (dict(found.missing), list(found.proposed)) == ({"broken": "failed"}, ["sound"])
     assert source.recorder.value(RECOMMENDATION_GENERATORS, generator="broken", outcome="failed") == 1
 
@@ -70,12 +74,12 @@ async def test_a_generator_that_hangs_is_not_called_for_ever(make_source):
     release = threading.Event()
     hangs = Fixed("hangs", [1], release.wait)
     source = make_source(hangs, deadline_s=0.02, at_once=2)
-    outcomes = [(await source.propose(VIEWER, 10)).missing["hangs"] for _ in range(5)]
+    outcomes = [(await proposed(source)).missing["hangs"] for _ in range(5)]
     assert outcomes == ["late", "late", "busy", "busy", "busy"]
     assert hangs.calls == 2
     release.set()
     for _ in range(200):
-        if not (found := await source.propose(VIEWER, 10)).missing:
+        if not (found := await proposed(source)).missing:
             break
         await asyncio.sleep(0.01)
     assert found.proposed["hangs"].rows.tolist() == [1]
@@ -88,13 +92,44 @@ async def test_rows_that_are_none_and_scores_that_are_none_are_not_taken_over(ma
         def propose(self, viewer, limit):
             return Proposal(np.array([5, -1, 5, 6, 7]), np.array([1, 1, 1, np.nan, 0.5], np.float32))
 
-    found = await make_source(Odd()).propose(VIEWER, 10)
+    found = await proposed(make_source(Odd()))
     assert found.proposed["odd"].rows.tolist() == [5, 7]
     assert found.proposed["odd"].scores.tolist() == [1.0, 0.5]
 
 
-async def test_no_generators_propose_nothing(make_source):
-    assert not (await make_source().propose(VIEWER, 10)).proposed
+async def test_no_generators_propose_nothing_at_once(make_source):
+    started = time.perf_counter()
+    assert not (await proposed(make_source())).proposed
+    assert time.perf_counter() - started < 2  # of a deadline of five seconds
+
+
+async def test_an_answer_is_made_by_the_thread_of_the_last_generator(make_source):
+    asked = []
+    source = make_source(Fixed("a", [1], lambda: asked.append(threading.current_thread())))
+    answering = await source.propose(VIEWER, 10, lambda found: threading.current_thread())
+    assert await answering is asked[0]
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_goes_wrong_with_an_answer_is_raised(make_source, late):
+    release = threading.Event()
+    source = make_source(Fixed("a", [1], release.wait if late else lambda: None), deadline_s=0.05 if late else 5.0)
+
+    def fails(found):
+        raise ValueError("no answer")
+
+    with pytest.raises(ValueError, match="no answer"):
+        await (await source.propose(VIEWER, 10, fails))
+    release.set()
+
+
+async def test_a_late_generator_has_no_second_answer_made(make_source):
+    release, answers = threading.Event(), []
+    source = make_source(Fixed("slow", [1], release.wait), Fixed("quick", [2]), deadline_s=0.05)
+    await (await source.propose(VIEWER, 10, answers.append))
+    release.set()
+    await asyncio.sleep(0.2)
+    assert len(answers) == 1 and answers[0].missing == {"slow": "late"}
 
 
 def test_the_union_holds_each_video_once_the_best_of_each_generator_first():
