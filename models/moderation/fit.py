@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.moderation import HARM_CLASSES
+from models.moderation.experts import LIKE
 from models.moderation.features import MODALITIES, SIMULATED, WITH_TEXT, FeatureBatch
 from models.moderation.losses import LossConfig, effective_number_weights, task_losses
 from models.moderation.model import TEXT, FusionNetwork, NetworkConfig
@@ -80,9 +81,9 @@ def fit_fused(
     parts: NDArray[np.str_],
     experts: Sequence[str],
 ) -> FusedNetworks:
-    """Fit networks (see `fit_members`), and where there are experts how they are tempered."""
+    """Fit networks (see `fit_members`), and how they are tempered: not at all where no expert tells what is familiar."""
     members = fit_members(batch, targets, settings, config, parts=parts, experts=experts)
-    if not settings.tempered or not experts:
+    if not settings.tempered or not any(name.startswith(LIKE) for name in experts):
         return FusedNetworks(members, None)
     chances = drawing_chances(parts, len(batch), settings.judged_share)
     tempering = fit_tempering(batch.dense["experts"], targets, chances, experts, config.outputs, soft=settings.soft)

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from core.moderation import HARM_CLASSES
 from models.moderation.experts import gated, opinion_names
 from models.moderation.features import PostFeatures
-from models.moderation.fit import FusedNetworks, TrainSettings, logits_of
+from models.moderation.fit import FusedNetworks, TrainSettings, fit_fused, logits_of, network_config
 from models.moderation.learning.saved import SavedModel, load_saved
 from models.moderation.learning.tune import TuneSettings, tune
 from models.moderation.score import HarmModel
@@ -84,6 +84,21 @@ def test_a_class_without_heads_is_left_to_the_stack():
     assert found.stack[HATE].any() and np.array_equal(found.outside, found.stack)
     alone = fit_stack(opinions_of(raw, names), targets, ones, names, HARM_CLASSES, soft=True)
     assert np.array_equal(found.stack, alone.weight)
+
+
+@pytest.mark.parametrize(("like", "tempered"), [(True, True), (False, False)])
+def test_nothing_is_tempered_where_no_expert_tells_what_is_familiar(like: bool, tempered: bool):
+    names = NAMES if like else NAMES[:-1]
+    generator, some = np.random.default_rng(2), posts(40)
+    scaling = scaling_of(some)
+    raw = generator.normal(size=(40, len(names)))
+    batch = scaling.encode(some).beside(experts=opinions_of(raw, names))
+    targets = np.full((40, 5), np.nan, np.float32)
+    targets[:, HATE] = raw[:, 0] > 0
+    settings = TrainSettings(steps=2, members=1)
+    config = network_config(scaling.widths, settings, batch.dense["experts"].shape[1])
+    fused = fit_fused(batch, targets, settings, config, parts=np.array(["pyrit"] * 40), experts=names)
+    assert (fused.tempering is not None) is tempered
 
 
 @pytest.fixture
