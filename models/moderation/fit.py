@@ -81,7 +81,7 @@ def fit_fused(
     parts: NDArray[np.str_],
     experts: Sequence[str],
 ) -> FusedNetworks:
-    """Fit networks (see `fit_members`), and how they are tempered: not at all where no expert tells what is familiar."""
+    """Fit networks (see `fit_members`), and how they are tempered: not where no expert tells what is familiar."""
     members = fit_members(batch, targets, settings, config, parts=parts, experts=experts)
     if not settings.tempered or not any(name.startswith(LIKE) for name in experts):
         return FusedNetworks(members, None)
