@@ -8,7 +8,7 @@ import faust
 from core.errors import ConfigurationError
 from streams.agents import REGISTER, check_names
 from streams.dependencies import StreamDeps
-from streams.transport import BatchTransport
+from streams.transport import BatchTransport, FetchWaits
 
 
 def group_id(agents: Sequence[str]) -> str:
@@ -66,7 +66,8 @@ def create_app(settings: Any, deps: StreamDeps, agents: Sequence[str]) -> faust.
         logging_config=None,
         loghandlers=[],
     )
-    app.transport = BatchTransport(app.conf.broker_consumer, app, round(streams.fetch_max_wait_s * 1000))
+    waits = FetchWaits(some=round(streams.fetch_max_wait_s * 1000), all=round(streams.fetch_idle_wait_s * 1000))
+    app.transport = BatchTransport(app.conf.broker_consumer, app, waits)
     app.boot_strategy.enable_web = False  # the worker command would overrule `web_enabled`
     for name in agents:
         REGISTER[name](app, deps)

@@ -25,9 +25,9 @@ from monitoring.exposition import MetricsServer, serve_metrics
 from monitoring.logs import configure_logs, trace_headers
 from monitoring.recorder import Recorder
 from monitoring.tracing import open_tracer
-from storage.log.admin import group_lag, topic_epoch, wait_for_broker
+from storage.log.admin import topic_epoch, wait_for_broker
+from storage.log.observer import LogObserver, Observation
 from storage.log.producer import KafkaPublisher
-from storage.log.reader import end_offsets
 from streams import agents as all_agents
 from streams.agent import EXIT_RESTART, Pump
 from streams.app import create_app, group_id
@@ -239,23 +239,29 @@ class Worker:
 
     async def _watching(self) -> None:
         settings = self._settings.streams
-        bootstrap = self._settings.broker.bootstrap or ""
         dogs = {unit.agent: Watchdog(unit.agent, settings.no_progress_s) for unit in self._units}
+        groups = {unit.group: unit.topics for unit in self._units}
+        observer = LogObserver(
+            self._settings.broker.bootstrap or ""
+        )  # never closed: a thread may be looking at the end
         while True:
             await asyncio.sleep(min(5.0, settings.no_progress_s / 6))
+            try:
+                seen = await asyncio.to_thread(observer.look, groups)
+            except RiverlightError as error:
+                self._unready = f"the broker does not answer: {error}"
+                continue
+            if self._unready.startswith("the broker"):
+                self._unready = ""
             for unit in self._units:
-                try:
-                    seen = await asyncio.to_thread(_look, bootstrap, unit)
-                except RiverlightError as error:
-                    self._unready = f"the broker does not answer: {error}"
-                    continue
-                if self._unready.startswith("the broker"):
-                    self._unready = ""
-                for topic in unit.topics:
-                    lag = sum(number for place, number in seen.lag.items() if place[0] == topic)
-                    self.recorder.set(metrics.CONSUMER_LAG, lag, agent=unit.agent, topic=topic)
-                if why := dogs[unit.agent].look(seen, time.monotonic()):
-                    self._give_up(why)
+                self._judge(unit, dogs[unit.agent], _snapshot(unit, seen))
+
+    def _judge(self, unit: "_Unit", dog: Watchdog, seen: Snapshot) -> None:
+        for topic in unit.topics:
+            lag = sum(number for place, number in seen.lag.items() if place[0] == topic)
+            self.recorder.set(metrics.CONSUMER_LAG, lag, agent=unit.agent, topic=topic)
+        if why := dog.look(seen, time.monotonic()):
+            self._give_up(why)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -288,21 +294,18 @@ class _Unit:
         return bool(self.app.flow_control.is_active())
 
 
-def _look(bootstrap: str, unit: _Unit) -> Snapshot:
-    """Ask broker and app how things stand. Blocks; runs in a thread."""
-    ends = {
-        (topic, partition): end for topic in unit.topics for partition, end in end_offsets(bootstrap, topic).items()
-    }
-    committed = {(tp.topic, tp.partition): offset for tp, offset in list(unit.app.monitor.tp_committed_offsets.items())}
+def _snapshot(unit: _Unit, seen: Observation) -> Snapshot:
+    """Return what was seen of the broker and is known of the app, for one agent."""
     try:
         assigned = frozenset((tp.topic, tp.partition) for tp in unit.app.consumer.assignment())
     except Exception:  # not started, or between two assignments: Faust has an exception for each
         assigned = frozenset()
+    committed = {(tp.topic, tp.partition): offset for tp, offset in list(unit.app.monitor.tp_committed_offsets.items())}
     return Snapshot(
-        lag=group_lag(bootstrap, unit.group, unit.topics),
-        ends=ends,
+        lag=seen.lag[unit.group],
+        ends={place: end for place, end in seen.ends.items() if place[0] in unit.topics},
         committed=committed,
-        epochs={topic: topic_epoch(bootstrap, topic) for topic in unit.topics},
+        epochs={topic: seen.epochs[topic] for topic in unit.topics},
         assigned=assigned,
         waiting_for=unit.pump.processor.waiting_for,
     )

@@ -38,7 +38,10 @@ class StreamSettings(Section):
     commit_every: int = Field(20_000, ge=1, description="Commit after this many records, too.")
     stream_buffer: int = Field(5_000, ge=1, description="Records buffered before consumption pauses (and 8 MiB).")
     fetch_max_wait_s: float = Field(
-        0.1, gt=0, description="How long the broker may hold a fetch for which it has no records yet."
+        0.1, gt=0, description="How long the broker may hold a fetch while other records cannot be asked for."
+    )
+    fetch_idle_wait_s: float = Field(
+        0.5, gt=0, description="How long it may hold one for all partitions. A record is told at once all the same."
     )
     session_timeout_s: float = Field(10.0, gt=0, description="Silence after which a worker is out of its group.")
     no_progress_s: float = Field(

@@ -1,4 +1,4 @@
-"""From `riverlight up` to the first answer, and what the system takes in memory once it rests.
+"""From `riverlight up` to the first answer, and what the system takes in memory and processor time once it rests.
 
 The floor beside the start is Ray Serve alone: the same Ray, with one deployment that answers "ok".
 """
@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import psutil
@@ -20,6 +21,7 @@ from infra.runtime import RuntimeState
 from infra.supervisor.control import down, status, up_detached
 
 REST_S = 20.0
+WATCHED_S = 20.0
 _BARE = """
 import time
 began = time.perf_counter()
@@ -46,6 +48,7 @@ def run(options: BenchOptions) -> BenchResult:
     ready: list[float] = []
     floor: list[float] = []
     memory: dict[str, list[float]] = defaultdict(list)
+    processor: dict[str, list[float]] = defaultdict(list)
     for number in range(1 if options.quick else options.repeats):
         floor.append(_bare_serve())
         with scratch_home() as home:
@@ -59,11 +62,14 @@ def run(options: BenchOptions) -> BenchResult:
                 time.sleep(2.0 if options.quick else REST_S)
                 for name, size in _memory(status(home).processes).items():
                     memory[name].append(size)
+                for name, share in _processor(home, 2.0 if options.quick else WATCHED_S).items():
+                    processor[name].append(share)
             finally:
                 down(home)
         options.report(
             f"round {number + 1}: first answer {answers[-1]:.1f} s, all ready {ready[-1]:.1f} s, "
-            f"Ray Serve alone {floor[-1]:.1f} s, {memory['all'][-1]:.2f} GB"
+            f"Ray Serve alone {floor[-1]:.1f} s, {memory['all'][-1]:.2f} GB, "
+            f"{processor['all'][-1]:.0f} ms of processor a second"
         )
     measurements = (
         Measurement("up → first answer", "s", "lower", tuple(answers)),
@@ -71,10 +77,12 @@ def run(options: BenchOptions) -> BenchResult:
         Measurement("floor: Ray Serve with one empty deployment", "s", "lower", tuple(floor)),
         Measurement("memory at rest, all processes", "GB", "lower", tuple(memory.pop("all"))),
         *(Measurement(f"memory at rest, {name}", "GB", "lower", tuple(sizes)) for name, sizes in memory.items()),
+        Measurement("processor at rest, all processes", "ms/s", "lower", tuple(processor.pop("all"))),
+        *(Measurement(f"processor at rest, {name}", "ms/s", "lower", tuple(ms)) for name, ms in processor.items()),
     )
     return BenchResult(
         name="start",
-        title="Start and memory of the whole local profile",
+        title="Start, and the whole local profile at rest",
         command="riverlight bench run start",
         measurements=measurements,
         bars=(bar(measurements, "up → first answer", 45), bar(measurements, "memory at rest, all processes", 5)),
@@ -84,11 +92,12 @@ def run(options: BenchOptions) -> BenchResult:
             "after a boot reads them from disk and takes longer).",
             f"Memory is proportional set size (PSS), {REST_S:g} s after everything was ready; a process counts with "
             "its children. Prometheus is not part of it.",
+            f"Processor time is that of the {WATCHED_S:g} s after that, with nothing to do but the canary's rounds.",
         ),
     )
 
 
-BENCHMARK = Benchmark("start", "up → first answer, and memory at rest by process", run)
+BENCHMARK = Benchmark("start", "up → first answer; memory and processor time at rest by process", run)
 
 
 def _first_answer(began: float, found: list[float]) -> Callable[[RuntimeState, str], None]:
@@ -129,18 +138,35 @@ def _end_bare_ray() -> None:
 
 def _memory(processes: list[dict[str, object]]) -> dict[str, float]:
     """Return GB (PSS) by process of the system, its children counted with it, and of all."""
+    return _by_process(processes, lambda process: process.memory_full_info().pss / 1e9)
+
+
+def _processor(home: Path, seconds: float) -> dict[str, float]:
+    """Return milliseconds of processor time a second, watched for so long, as `_memory` does."""
+    before = _by_process(status(home).processes, _processor_ms)
+    time.sleep(seconds)
+    after = _by_process(status(home).processes, _processor_ms)
+    return {name: (after[name] - before.get(name, 0.0)) / seconds for name in after}
+
+
+def _processor_ms(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return 1e3 * float(times.user + times.system)
+
+
+def _by_process(processes: list[dict[str, object]], measure: Callable[[psutil.Process], float]) -> dict[str, float]:
+    """Return what was measured by process of the system, its children counted with it, and of all."""
     sizes: dict[str, float] = {}
     for entry in processes:
         pid = entry.get("pid")
         if not isinstance(pid, int):
             continue
-        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        total = 0
-        for process in tree:
+        total = 0.0
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
             try:
-                total += process.memory_full_info().pss
+                total += measure(process)
             except psutil.Error:
                 continue
-        sizes[str(entry["name"])] = total / 1e9
+        sizes[str(entry["name"])] = total
     sizes["all"] = sum(sizes.values())
     return sizes

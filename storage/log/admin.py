@@ -1,35 +1,27 @@
 """Makes the broker match the declared topics, and answers questions about it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-from uuid import uuid4
+from typing import Literal
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
-from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
-    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     NewPartitions,
     NewTopic,
-    OffsetSpec,
 )
 
-from core.errors import ConfigurationError, Unavailable
+from core.errors import Unavailable
 from core.settings import BrokerSettings
 from core.topics import DAY_MS, Topic
-from storage.log.client import ErrorLog, client_config, from_exception
-from storage.log.reader import end_offsets
+from storage.log.asking import TIMEOUT_S, AlreadyThere, NotSupported, answers, described, metadata_of, open_admin
+from storage.log.observer import LogObserver
 
-_TIMEOUT_S = 15.0
 _SHOWN_S = 5.0  # longest wait for a broker to show what it has accepted
-_NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # the zero UUID in librdkafka's base64
-_Asked = TypeVar("_Asked")
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def apply_topics(
         Unavailable: the broker does not answer.
         ConfigurationError: the broker refuses a declaration.
     """
-    admin = _admin(bootstrap)
+    admin = open_admin(bootstrap)
     have = {topic.name: topic for topic in _describe(admin, bootstrap, [topic.name for topic in topics])}
     changes: list[TopicChange] = []
     for topic in topics:
@@ -84,7 +76,7 @@ def apply_topics(
             try:
                 changes.append(_create(admin, bootstrap, topic, settings, dry_run))
                 continue
-            except _AlreadyThere:  # made since, or just before and not shown yet: compared like any other
+            except AlreadyThere:  # made since, or just before and not shown yet: compared like any other
                 have.update(_shown(admin, bootstrap, [topic.name], lambda _: True))
             if topic.name not in have:
                 raise Unavailable(f"{bootstrap} says that {topic.name} is there, but does not show it; try again")
@@ -103,29 +95,19 @@ def apply_topics(
 
 def describe_topics(bootstrap: str) -> list[TopicDescription]:
     """Return every topic of the broker but its internal ones, by name. Raises Unavailable."""
-    admin = _admin(bootstrap)
-    names = [name for name in _list(admin, bootstrap, _TIMEOUT_S).topics if not name.startswith("__")]
+    admin = open_admin(bootstrap)
+    names = [name for name in metadata_of(admin, bootstrap, TIMEOUT_S).topics if not name.startswith("__")]
     return _describe(admin, bootstrap, names)
 
 
 def group_lag(bootstrap: str, group: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Return how many records of each (topic, partition) a consumer group has not committed yet.
 
-    A partition without a commit counts from the first record that is still there. Raises Unavailable.
+    A partition without a commit counts from the first record that is still there. Raises Unavailable. Whoever asks
+    again and again keeps a `LogObserver`.
     """
-    admin = _admin(bootstrap)
-    ends = {(topic, number): end for topic in topics for number, end in end_offsets(bootstrap, topic).items()}
-    places = [Place(topic, number) for topic, number in ends]
-    request = [ConsumerGroupTopicPartitions(group, places)]
-    asked = _answers(lambda: admin.list_consumer_group_offsets(request), bootstrap, f"the offsets of group {group}")
-    committed = {(place.topic, place.partition): place.offset for place in asked[group].topic_partitions or ()}
-    new = [place for place in places if committed.get((place.topic, place.partition), -1) < 0]
-    if new:
-        first = _answers(
-            lambda: admin.list_offsets({place: OffsetSpec.earliest() for place in new}), bootstrap, "the first offsets"
-        )
-        committed.update({(place.topic, place.partition): answer.offset for place, answer in first.items()})
-    return {place: max(0, end - committed[place]) for place, end in ends.items()}
+    with closing(LogObserver(bootstrap)) as observer:
+        return observer.look({group: topics}).lag[group]
 
 
 def topic_epoch(bootstrap: str, topic: str) -> str:
@@ -138,17 +120,13 @@ def topic_epoch(bootstrap: str, topic: str) -> str:
     Raises:
         Unavailable: the broker does not answer or has no such topic.
     """
-    admin = _admin(bootstrap)
-    found = _describe(admin, bootstrap, [topic])
-    if not found:
-        raise Unavailable(f"{bootstrap} has no topic {topic}; `riverlight topics apply` makes it")
-    return found[0].epoch
+    return described(open_admin(bootstrap), bootstrap, [topic])[topic].epoch
 
 
-def broker_info(bootstrap: str, *, timeout_s: float = _TIMEOUT_S) -> BrokerInfo:
+def broker_info(bootstrap: str, *, timeout_s: float = TIMEOUT_S) -> BrokerInfo:
     """Return who answers at `bootstrap`. Raises Unavailable."""
-    admin = _admin(bootstrap)
-    metadata = _list(admin, bootstrap, timeout_s)
+    admin = open_admin(bootstrap)
+    metadata = metadata_of(admin, bootstrap, timeout_s)
     return BrokerInfo(
         cluster_id=metadata.cluster_id or "",
         brokers={number: f"{broker.host}:{broker.port}" for number, broker in sorted(metadata.brokers.items())},
@@ -195,7 +173,7 @@ def _create(admin: AdminClient, bootstrap: str, topic: Topic, settings: BrokerSe
     partitions, config = partitions_of(topic, settings), config_of(topic, settings)
     if not dry_run:
         new = NewTopic(topic.name, partitions, settings.replication_factor, config=config)
-        _answers(lambda: admin.create_topics([new]), bootstrap, f"topic {topic.name} to be made")
+        answers(lambda: admin.create_topics([new]), bootstrap, f"topic {topic.name} to be made")
     return TopicChange(topic.name, "created", f"{partitions} partitions, {_text(config)}")
 
 
@@ -209,8 +187,8 @@ def _raise_partitions(
         return [TopicChange(topic.name, "kept", f"{have.partitions} partitions; Kafka cannot go down to {wanted}")]
     if not dry_run:
         try:
-            _answers(lambda: admin.create_partitions([NewPartitions(topic.name, wanted)]), bootstrap, "more partitions")
-        except _NotSupported:
+            answers(lambda: admin.create_partitions([NewPartitions(topic.name, wanted)]), bootstrap, "more partitions")
+        except NotSupported:
             return [TopicChange(topic.name, "kept", f"{have.partitions} partitions; this broker cannot add more")]
     return [TopicChange(topic.name, "partitions", f"{have.partitions} → {wanted}")]
 
@@ -226,7 +204,7 @@ def _set_config(
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in changed.items()
         ]
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name, incremental_configs=entries)
-        _answers(lambda: admin.incremental_alter_configs([resource]), bootstrap, f"the configuration of {topic.name}")
+        answers(lambda: admin.incremental_alter_configs([resource]), bootstrap, f"the configuration of {topic.name}")
     return [TopicChange(topic.name, "config", _text(changed))]
 
 
@@ -255,68 +233,23 @@ def _shown(
 
 def _describe(admin: AdminClient, bootstrap: str, names: Sequence[str]) -> list[TopicDescription]:
     """Describe those of the names that exist."""
-    metadata = _list(admin, bootstrap, _TIMEOUT_S)
-    there = sorted(name for name in names if name in metadata.topics)
+    there = sorted(set(names) & metadata_of(admin, bootstrap, TIMEOUT_S).topics.keys())
     if not there:
         return []
-    topics = _answers(lambda: admin.describe_topics(TopicCollection(there)), bootstrap, "topics")
+    topics = described(admin, bootstrap, there)
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in there]
-    configs = _answers(lambda: admin.describe_configs(resources), bootstrap, "topic configurations")
+    configs = answers(lambda: admin.describe_configs(resources), bootstrap, "topic configurations")
     config_by_name = {resource.name: config for resource, config in configs.items()}
-    descriptions = []
-    for name in there:
-        topic_id = str(topics[name].topic_id or _NO_TOPIC_ID)
-        partitions = topics[name].partitions
-        descriptions.append(
-            TopicDescription(
-                name=name,
-                partitions=len(partitions),
-                replicas=len(partitions[0].replicas) if partitions else 0,
-                epoch=topic_id if topic_id != _NO_TOPIC_ID else f"{metadata.cluster_id}/{name}",
-                config={key: entry.value for key, entry in config_by_name[name].items() if entry.value is not None},
-            )
+    return [
+        TopicDescription(
+            name=name,
+            partitions=topics[name].partitions,
+            replicas=topics[name].replicas,
+            epoch=topics[name].epoch,
+            config={key: entry.value for key, entry in config_by_name[name].items() if entry.value is not None},
         )
-    return descriptions
-
-
-# --- talking to the broker -------------------------------------------------------------------------------------
-
-
-class _NotSupported(Unavailable):
-    pass
-
-
-class _AlreadyThere(Unavailable):
-    pass
-
-
-def _admin(bootstrap: str) -> AdminClient:
-    client_id = f"admin-{uuid4().hex[:8]}"
-    return AdminClient(client_config(bootstrap, client_id, ErrorLog(client_id)))
-
-
-def _list(admin: AdminClient, bootstrap: str, timeout_s: float) -> ClusterMetadata:
-    try:
-        return admin.list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise from_exception(error, f"asking {bootstrap} for its topics") from error
-
-
-def _answers(ask: Callable[[], Mapping[_Asked, "Future[Any]"]], bootstrap: str, what: str) -> dict[_Asked, Any]:
-    """Return every answer to one admin request. `ask` holds on to the client until the last one is there."""
-    try:
-        return {key: future.result(_TIMEOUT_S) for key, future in ask().items()}
-    except KafkaException as error:
-        code = error.args[0].code()
-        if code in (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION):
-            raise _NotSupported(f"{bootstrap} cannot do {what}: {error.args[0].str()}") from error
-        if code == KafkaError.TOPIC_ALREADY_EXISTS:
-            raise _AlreadyThere(f"{bootstrap}: {what}: {error.args[0].str()}") from error
-        if code in (KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.INVALID_PARTITIONS):
-            raise ConfigurationError(f"{bootstrap} refuses {what}: {error.args[0].str()}") from error
-        raise from_exception(error, f"asking {bootstrap} for {what}") from error
-    except TimeoutError as error:
-        raise Unavailable(f"{bootstrap} did not answer within {_TIMEOUT_S:g} s when asked for {what}") from error
+        for name in there
+    ]
 
 
 def _text(config: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ base offset of the last batch plus one there, so that "latest" is short by the r
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 from uuid import uuid4
 
@@ -17,6 +17,10 @@ from storage.log.client import ErrorLog, as_error, client_config, from_exception
 
 _METADATA_TIMEOUT_S = 10.0
 _NEW_PARTITIONS_EVERY_S = 30.0
+#: How long the broker may hold a fetch for which it has nothing. A record is told at once all the same; that the end is
+#: reached is told when the fetch comes back.
+_WAIT_MS = 250
+_END_WAIT_MS = 10
 
 
 class LogReader:
@@ -35,7 +39,7 @@ class LogReader:
     def __init__(self, bootstrap: str, topic: str, *, start: Mapping[int, int] | None = None) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        self._consumer = _consumer(bootstrap, topic)
+        self._consumer = _consumer(bootstrap, topic, _WAIT_MS)
         self._positions: dict[int, int] = {}
         self._at_end: set[int] = set()
         self._next_look = 0.0
@@ -150,30 +154,63 @@ def end_offsets(bootstrap: str, topic: str, *, timeout_s: float = _METADATA_TIME
     Raises:
         Unavailable: the broker does not answer in time, or does not have the topic.
     """
-    consumer = _consumer(bootstrap, topic)
+    reader = EndReader(bootstrap)
     try:
-        partitions = _partitions(consumer, bootstrap, topic, timeout_s)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_END) for partition in partitions])
-        ends: dict[int, int] = {}
-        deadline = time.monotonic() + timeout_s
-        while len(ends) < len(partitions):
-            message = consumer.poll(max(0.0, deadline - time.monotonic()))
-            if message is None:
-                raise Unavailable(f"{bootstrap} did not tell the end of {topic} within {timeout_s:g} s")
-            error = message.error()
-            if error is None:
-                continue  # the rest of a last batch whose end ListOffsets did not know
-            if error.code() != KafkaError._PARTITION_EOF:
-                raise as_error(error, f"asking {bootstrap} for the end of {topic}")
-            partition, end = _place(message)
-            ends[partition] = end
-        return dict(sorted(ends.items()))
+        ends = reader.ends({topic: reader.partitions(topic, timeout_s)}, timeout_s=timeout_s)
+        return {partition: end for (_, partition), end in ends.items()}
     finally:
-        consumer.close()
+        reader.close()
 
 
-def _consumer(bootstrap: str, topic: str) -> Consumer:
-    client_id = f"reader-{topic}"
+class EndReader:
+    """Asks one broker for end offsets, found by fetching (see the module). Not thread-safe: one owner asks."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._consumer = _consumer(bootstrap, "end", _END_WAIT_MS)
+
+    def partitions(self, topic: str, timeout_s: float) -> list[int]:
+        """Return the partitions of a topic. Raises Unavailable."""
+        return _partitions(self._consumer, self._bootstrap, topic, timeout_s)
+
+    def ends(
+        self, topics: Mapping[str, Sequence[int]], *, timeout_s: float = _METADATA_TIMEOUT_S
+    ) -> dict[tuple[str, int], int]:
+        """Return the offset after the last record of each partition of each topic, by topic and partition.
+
+        Raises:
+            Unavailable: the broker does not answer in time.
+        """
+        asked = [(topic, partition) for topic, partitions in topics.items() for partition in partitions]
+        ends: dict[tuple[str, int], int] = {}
+        deadline = time.monotonic() + timeout_s
+        self._consumer.assign([TopicPartition(*place, OFFSET_END) for place in asked])
+        try:
+            while len(ends) < len(asked):
+                message = self._consumer.poll(max(0.0, deadline - time.monotonic()))
+                if message is None:
+                    late = sorted({topic for topic, partition in asked if (topic, partition) not in ends})
+                    raise Unavailable(
+                        f"{self._bootstrap} did not tell the end of {', '.join(late)} within {timeout_s:g} s"
+                    )
+                error = message.error()
+                if error is None:
+                    continue  # the rest of a last batch whose end ListOffsets did not know
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise as_error(error, f"asking {self._bootstrap} for the end of {message.topic()}")
+                partition, end = _place(message)
+                ends[cast(str, message.topic()), partition] = end
+        finally:
+            self._consumer.unassign()
+        return {place: ends[place] for place in asked}
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+
+def _consumer(bootstrap: str, name: str, wait_ms: int) -> Consumer:
+    client_id = f"reader-{name}"
     return Consumer(
         {
             **client_config(bootstrap, client_id, ErrorLog(client_id)),
@@ -182,7 +219,7 @@ def _consumer(bootstrap: str, topic: str) -> Consumer:
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": wait_ms,
             "fetch.error.backoff.ms": 100,
             "queued.max.messages.kbytes": 16 * 1024,
         }

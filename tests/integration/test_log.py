@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import ClusterMetadata
 
 from core import topics
@@ -17,6 +19,7 @@ from core.topics import Topic
 from infra.ports import free_port
 from storage.log import admin
 from storage.log.admin import apply_topics, broker_info, describe_topics, group_lag, topic_epoch, wait_for_broker
+from storage.log.observer import LogObserver
 from storage.log.producer import KafkaPublisher
 from storage.log.reader import LogReader, end_offsets, read_all
 from tests.integration.brokers import embedded_broker, running
@@ -91,6 +94,31 @@ def test_the_end_is_exact_after_batches_of_many_records(bootstrap: str) -> None:
     assert group_lag(bootstrap, "nobody", [topic]) == {(topic, 0): 500}
 
 
+def test_an_observer_sees_what_changed_since_it_looked_last(bootstrap: str) -> None:
+    one, other = new_topic(bootstrap, partitions=1), new_topic(bootstrap, partitions=2)
+    groups = {"reads-both": (one, other), "reads-one": (one,)}
+    with closing(LogObserver(bootstrap)) as observer:
+        for count in (0, 500, 500):  # also a look at which nothing is new
+            publish(bootstrap, records_for(one, count - sum(end_offsets(bootstrap, one).values())))
+            seen = observer.look(groups)
+            assert seen.ends == {(one, 0): count, (other, 0): 0, (other, 1): 0}
+            assert seen.lag == {"reads-both": seen.ends, "reads-one": {(one, 0): count}}
+            assert seen.epochs == {topic: topic_epoch(bootstrap, topic) for topic in (one, other)}
+        commit(bootstrap, "reads-one", one, 400)
+        assert observer.look(groups).lag == {"reads-both": seen.ends, "reads-one": {(one, 0): 100}}
+
+
+def test_an_observer_goes_on_after_a_topic_was_missing_and_after_it_was_closed(bootstrap: str) -> None:
+    topic = new_topic(bootstrap, partitions=1)
+    observer = LogObserver(bootstrap)
+    with pytest.raises(Unavailable, match=r"no topic test\.no-such-topic; .* makes it"):
+        observer.look({"group": ["test.no-such-topic", topic]})
+    assert observer.look({"group": [topic]}).ends == {(topic, 0): 0}
+    observer.close()
+    assert observer.look({"group": [topic]}).ends == {(topic, 0): 0}
+    observer.close()
+
+
 def test_topics_are_created_once_and_changed_configuration_is_set(bootstrap: str) -> None:
     name = f"test.{uuid4().hex}"
     declared = Topic(name, key="k", holds="test records", partitions=2, retention_ms=3_600_000)
@@ -122,7 +150,7 @@ def test_a_broker_that_shows_a_new_topic_late_is_waited_for(
     bootstrap: str, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"test.{uuid4().hex}"
-    ask, calls = admin._list, [0]
+    ask, calls = admin.metadata_of, [0]
 
     def late_list(*given: Any) -> ClusterMetadata:
         metadata, calls[0] = ask(*given), calls[0] + 1
@@ -130,7 +158,7 @@ def test_a_broker_that_shows_a_new_topic_late_is_waited_for(
             metadata.topics.pop(name, None)
         return metadata
 
-    monkeypatch.setattr(admin, "_list", late_list)
+    monkeypatch.setattr(admin, "metadata_of", late_list)
     (created,) = apply_topics(bootstrap, [Topic(name, key="k", holds="test records")], BrokerSettings())
     assert created.action == "created" and calls[0] > late
     calls[0] = 0  # hidden again: the list says that it is to be made, the broker that it is there
@@ -145,6 +173,14 @@ def test_a_topic_that_is_not_there_is_unavailable_and_says_what_to_do(bootstrap:
     for ask in (LogReader, topic_epoch, end_offsets):
         with pytest.raises(Unavailable, match="topics apply"):
             ask(bootstrap, "test.no-such-topic")
+
+
+def commit(bootstrap: str, group: str, topic: str, offset: int) -> None:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    try:
+        consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    finally:
+        consumer.close()
 
 
 def test_nobody_answering_is_unavailable() -> None:

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
 from streams.inbox import Inbox
-from streams.transport import BatchConsumer, BatchTransport
+from streams.transport import BatchConsumer, BatchTransport, FetchWaits, hold_fetches
 
 PLACE = TP("t", 0)
 
@@ -263,9 +265,47 @@ async def test_a_chunk_of_a_generation_that_is_gone_moves_no_position():
 
 
 async def test_an_app_cannot_have_two_agents_of_one_topic():
-    transport = BatchTransport([], SimpleNamespace(), 100)
+    transport = BatchTransport([], SimpleNamespace(), FetchWaits(100, 500))
     one, other = Inbox(1, 1), Inbox(1, 1)
     transport.deliver(["a", "b"], one)
     assert transport.inboxes == [one]
     with pytest.raises(ConfigurationError, match="two agents of one app read b"):
         transport.deliver(["b"], other)
+
+
+PLACES = [TopicPartition("t", 0), TopicPartition("t", 1)]
+
+
+def a_fetcher() -> Fetcher:
+    """aiokafka's own, without a broker behind it: one node leads every partition."""
+    fetcher: Fetcher = Fetcher.__new__(Fetcher)
+    fetcher._client = SimpleNamespace(cluster=SimpleNamespace(leader_for_partition=lambda place: 1))
+    fetcher._client_rack, fetcher._preferred_read_replica = None, {}
+    fetcher._records, fetcher._in_flight = {}, set()
+    fetcher._fetch_min_bytes, fetcher._fetch_max_bytes, fetcher._max_partition_fetch_bytes = 1, 1_000_000, 1_000_000
+    fetcher._isolation_level, fetcher._fetch_max_wait_ms, fetcher._fetcher_timeout = 0, 1500, 0.2
+    hold_fetches(fetcher, FetchWaits(some=100, all=500))
+    return fetcher
+
+
+def an_assignment(**states: Any) -> SimpleNamespace:
+    state = SimpleNamespace(
+        **{"has_valid_position": True, "paused": False, "position": 7, "resume_fut": None, **states}
+    )
+    whole = SimpleNamespace(has_valid_position=True, paused=False, position=7)
+    return SimpleNamespace(tps=PLACES, state_value=lambda place: state if place == PLACES[0] else whole)
+
+
+def held_ms(fetcher: Fetcher, assignment: Any) -> list[int]:
+    requests, *_ = fetcher._get_actions_per_node(assignment)
+    return [request._max_wait_ms for _, request in requests]
+
+
+def test_a_fetch_for_all_partitions_may_be_held_long_and_one_for_some_of_them_briefly():
+    assert held_ms(a_fetcher(), an_assignment()) == [500]
+    assert held_ms(a_fetcher(), an_assignment(paused=True)) == [100]
+    busy = a_fetcher()
+    busy._records[PLACES[0]] = SimpleNamespace(calculate_backoff=lambda: 0)  # fetched, and not taken for a while
+    assert held_ms(busy, an_assignment()) == [100]
+    busy._records.clear()
+    assert held_ms(busy, an_assignment()) == [500]
