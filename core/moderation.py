@@ -143,7 +143,9 @@ class Moderator(Protocol):
     async def score(
         self, posts: Sequence[PostToScore], *, explain: bool = False, timeout_s: float = 5.0
     ) -> list[PostScores | ScoreFailure]:
-        """Score posts, in the order asked. `explain` also finds evidence, at some tens of times the cost.
+        """Score posts, in the order asked. `explain` also finds evidence, at several times the cost.
+
+        It is for a second look at posts that were scored before, and so not counted for drift once more.
 
         Raises Unavailable (or Overloaded) only when the service as a whole did not answer.
         """

@@ -106,7 +106,7 @@ def run(options: BenchOptions) -> BenchResult:
         notes=(
             f"{size.paced} posts at {PER_S:g} a second, times from before the collector's call; then {size.flood} texts"
             " as fast as the collector takes them, from the first call to the last decision. Texts are one sentence, a "
-            "tenth of them harmful; those that are acted on are explained, which takes up to eight encodings more.",
+            "tenth of them harmful; those that are acted on are explained, which takes up to six encodings more.",
             "Gone: from before the collector's call with a spam post that names an upload, until a search misses the "
             "upload (asked every 20 ms).",
             "Policy: the file is changed while posts come, until the first decision made by the new version. One worker"

@@ -8,7 +8,7 @@ from core.ports import Crop, EncodedImage
 from serving.moderation.media import Look, MediaLooks
 from serving.moderation.passages import Passage
 
-MAX_SEGMENTS = 8  # texts that are encoded to explain one
+MAX_SEGMENTS = 6  # texts that are encoded to explain one
 _KEPT = 3
 _LEAST = 0.02  # of probability: less is noise
 _WORD = re.compile(r"\S+")

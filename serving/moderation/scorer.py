@@ -102,7 +102,7 @@ class PostScorer:
         results = await asyncio.gather(
             *(
                 self._answer(one, what, looks, model, deadline if explain else None)
-                for one, what in zip(read, self._judged(seen, model, challenger), strict=True)
+                for one, what in zip(read, self._judged(seen, model, challenger, watch=not explain), strict=True)
             )
         )
         for answer in results:
@@ -176,16 +176,19 @@ class PostScorer:
         return _Seen(by_passage(one, base, vectors), missing, signals)
 
     def _judged(
-        self, seen: Sequence[_Seen | RiverlightError], model: HarmModel, challenger: HarmModel | None
+        self, seen: Sequence[_Seen | RiverlightError], model: HarmModel, challenger: HarmModel | None, *, watch: bool
     ) -> list[_Judged | RiverlightError]:
-        """Have the models score all posts at once: a call for each costs a third of their time."""
+        """Have the models score all posts at once: a call for each costs a third of their time.
+
+        `watch`: count them for drift. Whoever asks for evidence asks a second time, about posts that are restricted.
+        """
         there = [one for one in seen if isinstance(one, _Seen)]
         features = [one.features for one in there]
         began_s = time.perf_counter()
         with self._recorder.time(MODERATION_SECONDS, stage="model"):
             scored = _scored(model, features)
         compared = self._compared(challenger, features, time.perf_counter() - began_s)
-        if self._drift is not None:
+        if self._drift is not None and watch:
             watched = [
                 WatchedPost(one.features[0], one.scores, sum(len(passage.text) for passage in one.features))
                 for one in scored
@@ -301,7 +304,7 @@ class PostScorer:
             return list(text_evidence(harm, span, parts, [1.0] * len(parts)))
         without = [normalise(span.text[:start] + " " + span.text[end:]).text for start, end in parts]
         vectors = await self._texts.encode(without)
-        whole = model.score([features])[0].probabilities[harm] or 0.0
+        whole = scored.scores[harm] or 0.0
         rows = [replace(features, text=text, text_vector=vector) for text, vector in zip(without, vectors, strict=True)]
         falls = [whole - (score.probabilities[harm] or 0.0) for score in model.score(rows)]
         return list(text_evidence(harm, span, parts, falls))

@@ -204,6 +204,14 @@ async def test_every_post_that_is_scored_is_watched_and_can_be_asked_about(score
     assert (plain["report"]["rows"], plain["report"]["learning"]) == (80, 80)
 
 
+async def test_a_second_look_for_evidence_is_not_watched_once_more(scorer):
+    seen = []
+    scorer._drift.observe = lambda model, watched: seen.extend(watched)
+    await scorer.score(asked(40))
+    await scorer.score(asked(4), explain=True)
+    assert len(seen) == 40
+
+
 async def test_the_length_of_a_long_text_is_that_of_all_its_passages(scorer):
     seen = []
     scorer._drift.observe = lambda model, watched: seen.extend(watched)
