@@ -188,7 +188,7 @@ class Learner:
         return RoundRule(
             chosen.min_posts,
             chosen.unreported_for_each,
-            GateRule(chosen.min_hand, chosen.margin, chosen.class_margin, chosen.calibration),
+            GateRule(chosen.min_hand, chosen.margin, chosen.class_margin, chosen.pr_margin, chosen.calibration),
             TuneSettings(steps=chosen.steps, learning_rate=chosen.learning_rate),
         )
 

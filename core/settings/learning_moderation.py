@@ -33,6 +33,7 @@ class LearningModerationSettings(Section):
         "than this; on texts of the base its mean may not be lower by more either.",
     )
     class_margin: float = Field(0.05, ge=0, description="By how much one class may fall on texts of the base.")
+    pr_margin: float = Field(0.05, ge=0, description="By how much the mean precision-recall area may fall on them.")
     calibration: float = Field(0.03, ge=0, description="By how much the expected calibration error may grow.")
     steps: int = Field(300, ge=10, description="Steps of learning. More: closer to the reports, farther from before.")
     learning_rate: float = Field(3e-4, gt=0, description="Step size.")

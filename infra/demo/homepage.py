@@ -29,6 +29,7 @@ from models.recommendation.system import FullSystem
 
 K, FROZEN_K = 10, 200
 NEW_FILMS = 3  # uploaded as the replay begins: nobody knows them, and each is promised impressions
+PROMISED, PROMISE_S = 10, 40.0  # impressions, and seconds in which to get them, where the demo started the system
 PER_CALL = 1_000
 TIMEOUT_S = 120.0
 _EVERY = 4  # likes of a person between questions
@@ -151,7 +152,7 @@ async def play(
     offline = await asyncio.to_thread(ladder, films, system, questions)
     wanted = [one.wanted for one in questions]
     live, before = judged([one.live for one in questions], wanted), judged([one.frozen for one in questions], wanted)
-    state = await platform.get("/v1/recommender")
+    state = await _promises_ended(platform)
     promises = state["promises"]
     ended = promises["kept"] + promises["broken"]
     return Recommendation(
@@ -165,6 +166,17 @@ async def play(
         learning_gain=round(live.hr_at_10 - before.hr_at_10, 4),
         promises_kept=round(promises["kept"] / ended, 4) if ended else None,
     )
+
+
+async def _promises_ended(platform: Platform) -> dict[str, Any]:
+    """Return the recommender's state once no promise is open, or as it is where they last longer than the demo."""
+    ends = time.monotonic() + PROMISE_S
+    while True:
+        state: dict[str, Any] = await platform.get("/v1/recommender")
+        promises = state["promises"]
+        if not promises["open"] or promises["hours"] > PROMISE_S / 3600 or time.monotonic() > ends:
+            return state
+        await asyncio.sleep(0.5)
 
 
 async def _tell_past(

@@ -5,7 +5,8 @@
     audience.msgpack  users
     manifest.json     format, positions and epochs by stream, and the SHA-256 of each file and of itself
 
-Folders are written and read as `models.index.snapshot_folder` says. No file is of a format that can run code.
+Folders are written and read as `models.index.snapshot_folder` says. No file is of a format that can run code. One that
+was written while other numbers of impressions were promised is passed over: what it says of promises would be wrong.
 
 The writer is held up only while what events count is copied, together with the positions. Users and videos are saved
 beside it, perhaps newer than the positions: applying the events after the positions again changes nothing there.
@@ -87,8 +88,14 @@ def load_snapshot(
         if body.get("kind") != _KIND:
             raise IntegrityError(f"a snapshot of {body.get('kind', 'something else')!r}")
         refuse_newer(path, body, FORMAT)
+        state = make_state()
+        promised = body.get("promised_impressions", state.promised_impressions)  # not written before 2026-11-23
+        if promised != state.promised_impressions:
+            raise IntegrityError(
+                f"it knows when videos had {promised} impressions, and {state.promised_impressions} are promised now"
+            )
         check_files(path, body)
-        return _load(path, body, make_state())
+        return _load(path, body, state)
 
     return load_newest(folder, load, on_skipped or (lambda reason: None))
 
@@ -132,6 +139,7 @@ def _write(state: LiveState, captured: Capture, target: Path) -> dict[str, Any]:
         "users": len(people),
         "clock_s": counted["clock_s"],
         "events": counted["events"],
+        "promised_impressions": state.promised_impressions,
         "popularity": {
             "long_landmark_s": popularity["long"][1],
             "short_landmark_s": popularity["short"][1],

@@ -33,11 +33,16 @@ _RESAMPLES = 500
 
 @dataclass(frozen=True)
 class GateRule:
-    """What a candidate has to keep to. Margins are of areas (0 to 1), `calibration` of the expected error."""
+    """What a candidate has to keep to. Margins are of areas (0 to 1), `calibration` of the expected error.
+
+    `margin` and `class_margin` are of areas under the ROC curve, `pr_margin` of those under the precision-recall curve:
+    they move more, and fall first where the few posts that are restricted are the wrong ones.
+    """
 
     min_hand: int = 100
     margin: float = 0.02
     class_margin: float = 0.05
+    pr_margin: float = 0.05
     calibration: float = 0.03
 
 
@@ -118,7 +123,12 @@ def judge(
     a little less than the margin must not lose much together.
     """
     compared = [one for name, asked in {HAND: hand, **base}.items() for one in _compare(name, asked)]
-    refused = [*_lost(compared, rule), *_fallen(compared, rule, origin), *_miscalibrated(compared, rule)]
+    refused = [
+        *_lost(compared, rule),
+        *_fallen(compared, rule, origin),
+        *_less_precise(compared, rule),
+        *_miscalibrated(compared, rule),
+    ]
     measurable = hand.measurable()
     difference = _difference(hand, measurable) if measurable else None
     if difference is not None and difference.high < -rule.margin:
@@ -189,6 +199,16 @@ def _fallen(compared: list[Compared], rule: GateRule, origin: Mapping[str, float
                 f"on {name} its mean ROC area is {new:.3f}, that of the version which the line began with "
                 f"{origin[name]:.3f}"
             )
+    return refused
+
+
+def _less_precise(compared: list[Compared], rule: GateRule) -> list[str]:
+    refused = []
+    for name in dict.fromkeys(one.of for one in compared if one.of != HAND):
+        old = float(np.mean([one.champion_pr for one in compared if one.of == name]))
+        new = float(np.mean([one.candidate_pr for one in compared if one.of == name]))
+        if new < old - rule.pr_margin:
+            refused.append(f"on {name} its mean precision-recall area is {new:.3f}, the champion's {old:.3f}")
     return refused
 
 

@@ -167,5 +167,13 @@ def test_a_snapshot_of_a_newer_release_is_an_error_not_a_step_back(tmp_path):
         load_snapshot(tmp_path, empty_state)
 
 
+def test_a_snapshot_is_passed_over_when_another_number_of_impressions_is_promised(tmp_path):
+    save(filled(), tmp_path)
+    skipped: list[str] = []
+    assert load_snapshot(tmp_path, lambda: empty_state(promised_impressions=7), on_skipped=skipped.append) is None
+    assert "had 100 impressions, and 7 are promised now" in skipped[0]
+    assert load_snapshot(tmp_path, empty_state) is not None
+
+
 def test_there_may_be_none(tmp_path):
     assert load_snapshot(tmp_path / "nowhere", empty_state) is None

@@ -55,6 +55,17 @@ def test_figures_on_the_base_that_fall_a_little_everywhere_are_refused() -> None
     assert "on base its mean ROC area is" in verdict.reason
 
 
+def test_a_few_harmless_texts_that_became_the_surest_are_refused_though_the_order_hardly_changed() -> None:
+    base = asked(300, seed=1)
+    for place in range(CLASSES):
+        harmless = np.flatnonzero(base.targets[:, place] == 0)[:3]
+        base.candidate[harmless, place] = 0.9999
+    verdict = judge(asked(400), {"base": base}, RULE)
+    assert verdict.outcome == "held"
+    assert verdict.reason.startswith("on base its mean precision-recall area is 0.8")
+    assert judge(asked(400), {"base": base}, GateRule(pr_margin=0.5)).outcome == "promoted"
+
+
 def test_rounds_that_each_lose_a_little_are_refused_when_they_have_lost_too_much_together() -> None:
     base = {"base": asked(400, seed=1, noise=1.1)}
     first = judge(asked(400), base, RULE)
