@@ -6,7 +6,7 @@ Latency is from a post's event to its decision being in the log. Quality is of t
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, Unavailable
 from core.moderation import HARM_CLASSES, Decision, decode_decision
 from core.topics import DECISIONS
 from infra.demo.platform import Platform, PlatformRefused, event, wait_until
@@ -100,6 +100,7 @@ async def play(
         first = {post_id: found for post_id in sent if (found := log.followed.first(post_id)) is not None}
         latency = [max(0.0, at - sent[post_id]) for post_id, (at, _) in first.items()]
         decisions = {post_id: decision for post_id, (_, decision) in first.items()}
+        check_scored(decisions.values())
         story, gone_s, back_s = await _story(platform, log.followed, run, item, media_id, owner)
         reported = await _report(platform, log.followed, posts, decisions, run)
         reviewed, reversed_ = await _review(platform, posts)
@@ -125,9 +126,24 @@ async def play(
         gone_s=None if gone_s is None else round(gone_s, 4),
         back_s=None if back_s is None else round(back_s, 4),
         policy_reload_s=None if reload_s is None else round(reload_s, 4),
-        model=next(iter(decisions.values())).model_version if decisions else "",
+        model=next(iter(scored_by(decisions.values())), ""),
         story=story,
     )
+
+
+def scored_by(decisions: Iterable[Decision]) -> list[str]:
+    """Return the versions of the models that the decisions went by."""
+    return sorted({one.model_version for one in decisions} - {""})
+
+
+def check_scored(decisions: Collection[Decision]) -> None:
+    """Raise Unavailable where no decision went by a model: a demo of that would show nothing."""
+    if decisions and not scored_by(decisions):
+        raise Unavailable(
+            f"none of {len(decisions)} posts was scored, so all wait for people: the moderator has no model it can "
+            "load (its log says why). `riverlight models list` shows the versions, and `riverlight models promote "
+            "moderation/VERSION` makes another the champion"
+        )
 
 
 async def _introduce(platform: Platform, run: str, posts: Sequence[DemoPost], owner: str) -> None:
