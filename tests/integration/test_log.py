@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import ClusterMetadata
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from core import topics
 from core.errors import Unavailable
@@ -19,6 +19,7 @@ from core.topics import Topic
 from infra.ports import free_port
 from storage.log import admin
 from storage.log.admin import apply_topics, broker_info, describe_topics, group_lag, topic_epoch, wait_for_broker
+from storage.log.asking import open_admin
 from storage.log.observer import LogObserver
 from storage.log.producer import KafkaPublisher
 from storage.log.reader import LogReader, end_offsets, read_all
@@ -117,6 +118,34 @@ def test_an_observer_goes_on_after_a_topic_was_missing_and_after_it_was_closed(b
     observer.close()
     assert observer.look({"group": [topic]}).ends == {(topic, 0): 0}
     observer.close()
+
+
+def test_an_observer_sees_partitions_that_were_added_since(bootstrap: str) -> None:
+    topic = new_topic(bootstrap, partitions=2)
+    with closing(LogObserver(bootstrap)) as observer:
+        assert set(observer.look({"group": [topic]}).ends) == {(topic, 0), (topic, 1)}
+        apply_topics(bootstrap, [Topic(topic, key="k", holds="test records", partitions=4)], BrokerSettings())
+        (found,) = [one for one in describe_topics(bootstrap) if one.name == topic]
+        assert set(observer.look({"group": [topic]}).ends) == {(topic, number) for number in range(found.partitions)}
+
+
+def test_an_observer_keeps_its_clients_until_a_look_fails(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counted(name: str) -> AdminClient:
+        opened.append(name)
+        return open_admin(name)
+
+    monkeypatch.setattr("storage.log.observer.open_admin", counted)
+    topic = new_topic(bootstrap)
+    with closing(LogObserver(bootstrap)) as observer:
+        for _ in range(3):
+            observer.look({"group": [topic]})
+        assert len(opened) == 1
+        with pytest.raises(Unavailable):
+            observer.look({"group": ["test.no-such-topic"]})
+        observer.look({"group": [topic]})
+        assert len(opened) == 2
 
 
 def test_topics_are_created_once_and_changed_configuration_is_set(bootstrap: str) -> None:
