@@ -145,7 +145,8 @@ class Moderator(Protocol):
     ) -> list[PostScores | ScoreFailure]:
         """Score posts, in the order asked. `explain` also finds evidence, at several times the cost.
 
-        It is for a second look at posts that were scored before, and so not counted for drift once more.
+        It is for a second look at posts that were scored before: they are not counted (also for drift) or compared with
+        a challenger's scores once more.
 
         Raises Unavailable (or Overloaded) only when the service as a whole did not answer.
         """

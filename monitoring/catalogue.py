@@ -376,7 +376,7 @@ MODERATION_TEXTS = Counter(
 )
 MODERATION_SCORED = Counter(
     "riverlight_moderation_scored_posts",
-    "Posts that the moderator was asked about. outcome: ok; partial: some of it could not be looked at; failed.",
+    "Posts that were to be scored, by outcome: ok; partial: some of it could not be looked at; failed.",
     labels=("outcome",),
     owner="serving",
 )

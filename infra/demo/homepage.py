@@ -30,6 +30,7 @@ from models.recommendation.system import FullSystem
 K, FROZEN_K = 10, 200
 NEW_FILMS = 3  # uploaded as the replay begins: nobody knows them, and each is promised impressions
 PROMISED, PROMISE_S = 10, 40.0  # impressions, and seconds in which to get them, where the demo started the system
+LOOK_EVERY_S = 0.5  # whether promises have ended
 PER_CALL = 1_000
 TIMEOUT_S = 120.0
 _EVERY = 4  # likes of a person between questions
@@ -152,7 +153,7 @@ async def play(
     offline = await asyncio.to_thread(ladder, films, system, questions)
     wanted = [one.wanted for one in questions]
     live, before = judged([one.live for one in questions], wanted), judged([one.frozen for one in questions], wanted)
-    state = await _promises_ended(platform)
+    state = await promises_ended(platform)
     promises = state["promises"]
     ended = promises["kept"] + promises["broken"]
     return Recommendation(
@@ -168,7 +169,7 @@ async def play(
     )
 
 
-async def _promises_ended(platform: Platform) -> dict[str, Any]:
+async def promises_ended(platform: Platform) -> dict[str, Any]:
     """Return the recommender's state once no promise is open, or as it is where they last longer than the demo."""
     ends = time.monotonic() + PROMISE_S
     while True:
@@ -176,7 +177,7 @@ async def _promises_ended(platform: Platform) -> dict[str, Any]:
         promises = state["promises"]
         if not promises["open"] or promises["hours"] > PROMISE_S / 3600 or time.monotonic() > ends:
             return state
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _tell_past(

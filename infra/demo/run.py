@@ -79,7 +79,7 @@ def run_demo(settings: Settings, options: DemoOptions, console: Console) -> Repo
     if started:
         console.print("[dim]start[/]    broker, models, workers, API …")
         settings, policy = _with_policy(settings, folder)
-        settings = _with_short_promises(settings)
+        settings = with_short_promises(settings)
         up_detached(settings, timeout_s=options.start_timeout_s)
     running = status(home)
     start_s = time.perf_counter() - start_began if started else 0.0
@@ -204,7 +204,7 @@ async def _play(
     )
 
 
-def _with_short_promises(settings: Settings) -> Settings:
+def with_short_promises(settings: Settings) -> Settings:
     """Return settings whose promises to new videos end within the demo, so that it can tell how many were kept."""
     promised = {"promised_impressions": homepage.PROMISED, "promise_hours": homepage.PROMISE_S / 3600}
     if promised.keys() & settings.recommendation.model_fields_set:

@@ -94,7 +94,7 @@ class PostScorer:
         self, posts: Sequence[PostToScore], *, explain: bool = False, timeout_s: float = 5.0
     ) -> list[PostScores | ScoreFailure]:
         """See the port."""
-        model, challenger = self._models.champion, self._models.challenger
+        model, challenger = self._models.champion, None if explain else self._models.challenger
         read = [read_post(post, self._profane) for post in posts]
         deadline = asyncio.get_running_loop().time() + timeout_s
         vectors, looks = await asyncio.gather(self._vectors(read, timeout_s), self._look_at_media(posts, timeout_s))
@@ -105,7 +105,7 @@ class PostScorer:
                 for one, what in zip(read, self._judged(seen, model, challenger, watch=not explain), strict=True)
             )
         )
-        for answer in results:
+        for answer in [] if explain else results:
             partial = isinstance(answer, PostScores) and bool(answer.missing)
             outcome = "failed" if isinstance(answer, ScoreFailure) else "partial" if partial else "ok"
             self._recorder.count(MODERATION_SCORED, outcome=outcome)

@@ -170,6 +170,12 @@ async def test_evidence_is_the_words_without_which_there_is_no_harm(world: World
     assert evidence.weight == pytest.approx(0.88)
 
 
+async def test_a_second_look_for_evidence_is_counted_once(world: World) -> None:
+    await world.one("I will kill you, says the letter")
+    await world.one("I will kill you, says the letter", explain=True)
+    assert world.recorder.value(metrics.MODERATION_SCORED, outcome="ok") == 1
+
+
 async def test_a_harmless_post_needs_no_evidence(world: World) -> None:
     assert (await world.one("what a cat", explain=True)).evidence == []
 

@@ -31,6 +31,14 @@ async def test_both_are_timed_for_each_post(world: World) -> None:
     assert answer.challenger.beside_s is not None and answer.challenger.beside_s > 0
 
 
+async def test_a_second_look_for_evidence_asks_no_challenger(world: World) -> None:
+    world.models.challenger = challenger = WordModel()
+    await world.one("I will kill you, says the letter", explain=True)
+    assert challenger.seen == []
+    await world.one("I will kill you, says the letter")
+    assert len(challenger.seen) == 1
+
+
 async def test_a_challenger_that_fails_leaves_the_post_scored(world: World) -> None:
     world.models.challenger = Broken()
     answer = await world.one("I will kill you")
