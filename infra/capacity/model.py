@@ -194,7 +194,8 @@ def index(load: Load, costs: UnitCosts) -> Part:
     search_vcpus = queries_per_s * min(asked, shards) * costs.search_cpu_s_per_shard / _FILL
     # Each replica of all shards holds everything once; more replicas when the searches need more processors.
     memory_gib_once = bytes_in_memory / GIB / _SHARD_MEMORY_SHARE
-    machines_once = max(1, _ceil(memory_gib_once / _INDEX_MEMORY_GIB))  # of a handful of vectors, too
+    # One at least, for a handful of vectors, too; else not rounded: one machine more must not cost less of all others.
+    machines_once = max(1.0, memory_gib_once / _INDEX_MEMORY_GIB)
     replicas = max(load.index_replicas, search_vcpus / (machines_once * _INDEX_VCPUS)) if shards else 0.0
     disk_gib = vectors * costs.index_disk_bytes_per_vector * replicas / GIB / _FILL if on_disk else 0.0
     where = "codes in memory, vectors on NVMe" if on_disk else "in memory"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,15 @@ def test_more_of_anything_never_costs_less_within_one_way_of_building_it(name: s
     for old, new in zip(before.parts, after.parts, strict=True):
         if set(old.counts) == set(new.counts) and ("NVMe" in old.because) == ("NVMe" in new.because):
             assert new.resources.cost_per_month(PRICES) >= old.resources.cost_per_month(PRICES) * (1 - 1e-9), old.name
+
+
+def test_an_index_that_searches_fill_costs_more_with_every_vector() -> None:
+    load = dataclasses.replace(Load(), videos=0, queries_per_s=2e5)
+    costs = [
+        model.index(dataclasses.replace(load, images=images), COSTS).resources.cost_per_month(PRICES)
+        for images in np.linspace(2e11, 2.1e11, 400)
+    ]
+    assert np.all(np.diff(costs) >= -1e-9 * np.array(costs[:-1]))
 
 
 @pytest.mark.parametrize("scale", [2.0, 10.0])
