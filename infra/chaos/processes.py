@@ -165,6 +165,8 @@ class Keeper:
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._stop = threading.Event()
+        self._idle = threading.Event()
+        self._all_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos-keeper", daemon=True)
         self._thread.start()
 
@@ -175,15 +177,23 @@ class Keeper:
     def close(self) -> None:
         """Stop every part, the last one first."""
         self._stop.set()
-        self._thread.join()
-        for part in reversed(self._parts):
-            part.terminate()
+        self._idle.wait()
+        try:
+            for part in reversed(self._parts):
+                part.terminate()
+        finally:
+            self._all_stopped.set()
+            self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.1):
-            for part in list(self._parts):
-                if part.wanted and not part.running and not self._stop.wait(_RESTART_AFTER_S):
-                    part.revive()
+        try:
+            while not self._stop.wait(0.1):
+                for part in list(self._parts):
+                    if part.wanted and not part.running and not self._stop.wait(_RESTART_AFTER_S):
+                        part.revive()
+        finally:
+            self._idle.set()
+            self._all_stopped.wait()  # the kernel ends what a thread started when that thread ends, all at once
 
 
 class BrokerProcess:
