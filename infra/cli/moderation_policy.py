@@ -18,6 +18,7 @@ from infra.cli.output import OutputFormat, OutputOption, emit, errors
 
 if TYPE_CHECKING:
     from models.moderation.policy import Case, Outcome, Policy
+    from models.moderation.policy.expected import Expected
 
 app = typer.Typer(no_args_is_help=True, help="The policy: what is done with posts, by scores, rules and lists.")
 
@@ -55,6 +56,43 @@ def show_command(file: FileArgument = None, output: OutputOption = OutputFormat.
     with errors():
         policy = _load(file)
         emit({"version": policy.version, **policy.model_dump(mode="json")}, _shown(policy), output)
+
+
+@app.command("expect")
+def expect_command(
+    file: FileArgument = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            help="How frequent harm of each class is among your posts, between 0 and 1. Left out: as among the posts "
+            "that the model was measured on, where it is far more frequent than on a platform.",
+        ),
+    ] = None,
+    output: OutputOption = OutputFormat.text,
+) -> None:
+    """Say what the thresholds would do, by what the model that decides measured on posts it was not trained on.
+
+    Example: `riverlight moderation policy expect my-policy.yaml --prevalence 0.01`
+    """
+    from models.moderation.policy.expected import expected
+    from models.registry.packaged import open_registry
+
+    with errors():
+        policy, settings = _load(file), load_settings()
+        version = open_registry(settings.home.resolve()).resolve(settings.moderation.model)
+        measured = version.manifest.metrics.get("thresholds")
+        if not measured:
+            raise InvalidInput(
+                f"{version.label} was not measured at thresholds: it learned from labels of this system. `riverlight "
+                "evaluate moderation --labels FILE` measures any model on your own posts"
+            )
+        found = expected(policy, measured, prevalence)
+        text = _expected(policy, version.label, found, prevalence)
+        emit(
+            {"policy": policy.version, "model": version.label, "prevalence": prevalence, "thresholds": found},
+            text,
+            output,
+        )
 
 
 @app.command("explain")
@@ -239,6 +277,32 @@ def _explained(outcome: "Outcome", rules: list[dict[str, str]], order: float) ->
     if rules:
         parts += [Text(), asked]
     return Group(*parts)
+
+
+def _expected(policy: "Policy", model: str, found: "list[Expected]", prevalence: float | None) -> Group:
+    table = _table("class", "action", "from", "found", "false alarms", "right", "of all posts")
+    before = ""
+    for one in found:
+        table.add_row(
+            one.harm if one.harm != before else "",
+            one.action,
+            f"{one.threshold:g}",
+            f"{one.found:.0%}",
+            f"{one.false_alarms:.2%}",
+            "" if one.right is None else f"{one.right:.0%}",
+            f"{one.reached:.2%}",
+        )
+        before = one.harm
+    mixed = (
+        "as frequent as in its training texts" if prevalence is None else f"{prevalence:.2%} of the posts in each class"
+    )
+    head = f"{policy.name}, version {policy.version}, with {model}; harm {mixed}"
+    notes = (
+        "found: of the harmful, how many reach the threshold. false alarms: of the harmless. right: of those that "
+        "reach it, how many are harmful. Held-out texts by their text alone, interpolated between measured thresholds; "
+        "your posts are others. `riverlight evaluate moderation --labels` measures yours."
+    )
+    return Group(Text(head, style="bold"), table, Text(), Text(notes, style="dim"))
 
 
 def _table(*columns: str) -> Table:

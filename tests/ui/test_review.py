@@ -178,8 +178,8 @@ def test_everything_that_a_reviewer_needs_is_on_the_page(visit, posts):
     expect(page.locator(".scores tbody tr").nth(2)).to_contain_text("text +2.4")
     expect(page.locator(".scores tbody tr").nth(3)).to_contain_text("unknown")
     bar = page.locator(".scores tbody tr").nth(2).locator("svg")
-    expect(bar).to_have_attribute("aria-label", "hate: 0.880; review from 0.5, demote from 0.75, enforce from 0.97")
-    assert [float(one.get_attribute("x1")) for one in bar.locator("line:not(.halo)").all()] == [50.0, 75.0, 97.0]
+    expect(bar).to_have_attribute("aria-label", "hate: 0.880; review from 0.5, demote from 0.75, enforce from 0.9")
+    assert [float(one.get_attribute("x1")) for one in bar.locator("line:not(.halo)").all()] == [50.0, 75.0, 90.0]
     assert float(bar.locator("rect.value").get_attribute("width")) == 88.0
     for words in (
         "The machine could not look at author: no profile",

@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.cli.main import app
+from models.registry.manifest import read_manifest
+from models.registry.packaged import open_registry
 from tests.unit.models.moderation.policy.cases import KNOWN, PLAIN, case, failure, post, rules
 
 runner = CliRunner()
@@ -118,3 +120,26 @@ def test_a_file_that_is_no_case_says_what_one_is(file: str, tmp_path: Path) -> N
     (tmp_path / "case.json").write_text('{"post": 3}')
     result = runner.invoke(app, ["moderation", "policy", "explain", file, "--case", str(tmp_path / "case.json")])
     assert result.exit_code == 2 and "is no case" in result.stderr and "docs/how-to/policy.md" in result.stderr
+
+
+def test_what_thresholds_would_do_is_told_by_class_and_prevalence(file: str) -> None:
+    as_measured, rare = document("expect"), document("expect", "--prevalence", "0.01")
+    assert [(row["harm"], row["action"]) for row in rare["thresholds"]][:3] == [
+        ("violence", "review"),
+        ("violence", "demote"),
+        ("violence", "enforce"),
+    ]
+    assert rare["thresholds"][0]["right"] < as_measured["thresholds"][0]["right"]
+    assert rare["model"].startswith("moderation/") and rare["prevalence"] == 0.01
+    shown = invoke("expect", file, "--prevalence", "0.01")
+    assert "plain, version" in shown and "self_harm" in shown and "false alarms" in shown
+
+
+def test_a_model_that_was_not_measured_at_thresholds_says_what_does(file: str, tmp_path: Path) -> None:
+    version = open_registry(tmp_path).resolve("moderation@champion")
+    manifest = read_manifest(version.folder)
+    del manifest.metrics["thresholds"]
+    manifest.write(version.folder)
+    result = runner.invoke(app, ["moderation", "policy", "expect", file])
+    assert result.exit_code == 2
+    assert "evaluate moderation --labels" in result.stderr
