@@ -51,6 +51,7 @@ def examine(settings: Settings) -> list[Finding]:
         _memory(),
         *_ports(settings),
         _broker(settings),
+        harm_model(settings),
         _leftovers(home),
     ]
 
@@ -202,6 +203,29 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", "ok", f"answers: {', '.join(probe.ask(bootstrap).brokers)}")
     except RiverlightError as error:
         return Finding("broker", "fail", str(error), "no event moves", "start the broker, or correct broker.bootstrap")
+
+
+def harm_model(settings: Settings) -> Finding:
+    """Say whether the moderator can load the model that is to decide."""
+    if not settings.moderation.enabled:
+        return Finding("harm model", "ok", "moderation.enabled is false")
+    from models.registry.packaged import open_registry  # only here: this takes longer to import than all the rest
+    from models.text.load import text_encoder_version
+    from serving.moderation.harm_models import load_for
+
+    try:
+        version = open_registry(settings.home.resolve()).resolve(settings.moderation.model)
+        load_for(version, text_encoder_version(settings.text_encoder))
+    except RiverlightError as error:
+        return Finding(
+            "harm model",
+            "warn",
+            str(error),
+            "no post is scored: every one of them waits for a person",
+            "`riverlight models list` shows the versions, `riverlight models promote moderation/VERSION` makes another "
+            "the champion",
+        )
+    return Finding("harm model", "ok", version.label)
 
 
 def _leftovers(home: Path) -> Finding:

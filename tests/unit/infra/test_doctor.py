@@ -3,10 +3,13 @@
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from core.errors import Unavailable
@@ -14,8 +17,12 @@ from core.settings import Settings, load_settings
 from infra import doctor
 from infra.broker import kafka
 from infra.cli import system
+from infra.cli.output import OutputFormat
 from infra.doctor import Finding
 from infra.ports import free_port
+from infra.supervisor import control
+from models.registry.manifest import WEIGHTS, file_sha256, read_manifest
+from models.registry.packaged import open_registry
 
 
 @pytest.fixture
@@ -49,6 +56,49 @@ def test_a_broker_that_is_set_and_does_not_answer_is_a_failure(settings: Setting
     lost = settings.model_copy(update={"broker": settings.broker.model_copy(update={"bootstrap": address})})
     assert finding(doctor.examine(lost), "broker").level == "fail"
     assert finding(doctor.examine(settings), "broker").level == "ok"
+
+
+def test_a_harm_model_that_can_be_loaded_is_named(settings: Settings) -> None:
+    found = finding(doctor.examine(settings), "harm model")
+    assert (found.level, found.found.partition("/")[0]) == ("ok", "moderation")
+
+
+def test_a_harm_model_of_another_release_is_told_before_posts_wait_for_people(settings: Settings) -> None:
+    champion = open_registry(settings.home).resolve("moderation@champion")
+    save_file({"weights": np.zeros(3, np.float32)}, champion.folder / WEIGHTS)
+    replace(read_manifest(champion.folder), sha256=file_sha256(champion.folder / WEIGHTS)).write(champion.folder)
+    found = doctor.harm_model(settings)
+    assert found.level == "warn" and "does not hold a harm model" in found.found
+    assert "waits for a person" in found.cost and "models promote" in found.todo
+
+
+def test_a_harm_model_for_another_text_encoder_is_told(settings: Settings) -> None:
+    other = settings.model_copy(
+        update={"text_encoder": settings.text_encoder.model_copy(update={"prefix": "passage: "})}
+    )
+    found = doctor.harm_model(other)
+    assert found.level == "warn" and "was trained with text encoder" in found.found
+
+
+def test_without_moderation_no_harm_model_is_looked_for(settings: Settings) -> None:
+    off = settings.model_copy(update={"moderation": settings.moderation.model_copy(update={"enabled": False})})
+    assert doctor.harm_model(off).level == "ok"
+
+
+def test_up_warns_of_a_harm_model_that_cannot_be_loaded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        doctor, "harm_model", lambda settings: Finding("harm model", "warn", "old", "all wait", "train")
+    )
+
+    def not_here(*_: object, **__: object) -> None:
+        raise Unavailable("nothing is started in a test")
+
+    monkeypatch.setattr(control, "up_detached", not_here)
+    with pytest.raises(typer.Exit):
+        system.up_command(detach=True, broker=None, timeout=1.0, output=OutputFormat.text)
+    assert "warning: harm model: old; all wait; train" in capsys.readouterr().err
 
 
 def test_mending_goes_on_after_a_fix_that_fails() -> None:

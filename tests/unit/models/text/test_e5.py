@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import IntegrityError
-from models.text.e5 import E5Encoder
+from models.text.e5 import E5Encoder, e5_version
 from models.text.packaged import PackagedE5, packaged_e5
 from tests.unit.models.text.test_language import SENTENCES
 
@@ -86,6 +86,12 @@ def test_prefix_and_length_are_part_of_the_version_and_threads_are_not(cache: Pa
     assert E5Encoder(cache, threads=2).version == encoder.version
     versions = {encoder.version, E5Encoder(cache, prefix="passage: ").version, E5Encoder(cache, max_tokens=64).version}
     assert len(versions) == 3
+
+
+def test_the_version_is_known_without_loading_the_model(cache: Path, encoder: E5Encoder) -> None:
+    assert e5_version(prefix="query: ", max_tokens=128) == encoder.version
+    other = E5Encoder(cache, prefix="passage: ", max_tokens=100_000)
+    assert e5_version(prefix="passage: ", max_tokens=100_000) == other.version
 
 
 def test_no_more_than_the_wanted_tokens_are_read(cache: Path, encoder: E5Encoder) -> None:
