@@ -278,7 +278,8 @@ MODEL_LOADS = Counter(
 
 RECOMMENDATION_SECONDS = Histogram(
     "riverlight_recommendation_stage_seconds",
-    "Time of each stage of a recommendation. stage: viewer, candidates, score, rerank.",
+    "Time of each stage of a recommendation. stage: viewer, candidates, score, rerank; turn: the part of candidates "
+    "that went by while other answers were computed.",
     LATENCY_SECONDS,
     labels=("stage",),
     owner="serving",

@@ -1,5 +1,6 @@
 """Keeps the live index equal to `index.entries.v1`. How: `serving/following`; what of: `serving/index_view.py`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ class IndexFollower(Follower[LiveIndex]):
         clock: Clock,
         name: str = "visual",
         tracer: Tracer = NO_TRACING,
+        on_caught_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """`folder` holds the snapshots. Entries of another model than the served index's are counted, not applied."""
+        """`folder` holds the snapshots. Entries of another model than the served index's are counted, not applied.
+
+        `on_caught_up`: see `Follower`.
+        """
         self._index_view = IndexView(
             served, folder, settings, metric=name, recorder=recorder, clock=clock, tracer=tracer
         )
@@ -48,6 +53,7 @@ class IndexFollower(Follower[LiveIndex]):
             snapshot_interval_s=settings.snapshot_interval_s,
             recorder=recorder,
             clock=clock,
+            on_caught_up=on_caught_up,
         )
 
     @property

@@ -5,7 +5,6 @@ known media; nothing behind it encodes images.
 """
 
 import asyncio
-import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from core.settings import Settings, load_settings
 from infra.runtime import settings_environment
 from models.embedding_service import HttpEmbeddingService
 from monitoring.logs import configure_logs
+from serving.garbage import spare_what_lives
 from serving.gateway.api import create_api
 from serving.gateway.dependencies import open_gateway
 
@@ -45,8 +45,7 @@ def main() -> None:
     configure_logs("plain-gateway", settings.monitoring.log_level)
     embedding = HttpEmbeddingService(f"http://{settings.http.host}:{settings.http.port}")
     deps = open_gateway(settings, embedding, dim=dim, model_version=model_version)
-    gc.collect()
-    gc.freeze()  # as the replica does
+    spare_what_lives()  # as the replica does
     try:
         uvicorn.run(
             create_api(deps), host=settings.http.host, port=settings.http.port, access_log=False, lifespan="off"

@@ -44,16 +44,19 @@ class Follower(Generic[S]):
         snapshot_interval_s: float,
         recorder: Recorder,
         clock: Clock,
+        on_caught_up: Callable[[], None] = lambda: None,
     ) -> None:
         """Follow `logs`, in the order they are to be caught up with, by topic.
 
         Args:
             poll_s: waited for the last topic: how long a record may lie unread beside silent topics.
+            on_caught_up: called when a state holds everything that the log held, before it is said to be ready.
         """
         self._view = view
         self._logs = dict(logs)
         self._poll_s = poll_s
         self._clock = clock
+        self._on_caught_up = on_caught_up
         self._feed = Feed(view)
         self._other_log = threading.Event()  # set by the keeper, acted on by the follower
         self._rebuild_wanted = threading.Event()
@@ -223,6 +226,7 @@ class Follower(Generic[S]):
     def _serve_caught_up(self) -> None:
         assert self._feed.state is not None
         self._serve(self._feed.state)
+        self._on_caught_up()
         self._caught_up = True
         _log.info(f"{self._view.name}_caught_up", **self._view.size(self._feed.state))
 

@@ -36,6 +36,7 @@ from serving.collector import Collector
 from serving.exchange import Exchange
 from serving.follower import IndexFollower
 from serving.following.topic_log import KafkaTopicLog
+from serving.garbage import spare_what_lives
 from serving.gateway.jobs import Jobs
 from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
@@ -201,6 +202,7 @@ def open_gateway(
         recorder=recorder,
         clock=clock,
         tracer=tracer,
+        on_caught_up=spare_what_lives,
     )
     follower.start()
     restrictions = Restrictions()
@@ -228,6 +230,7 @@ def open_gateway(
             registry=open_registry(home, clock=clock),
             catalogue=catalogue,
             restrictions=restrictions,
+            on_caught_up=spare_what_lives,
         )
         recommendation.start(after=lambda: follower.ready()[0])
     return GatewayDeps(

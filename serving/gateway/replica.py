@@ -1,7 +1,6 @@
 """The gateway as a Ray Serve deployment: a plain class that opens its collaborators where it runs."""
 
 import asyncio
-import gc
 import time
 
 import structlog
@@ -11,6 +10,7 @@ from core.errors import Unavailable
 from core.settings import Settings
 from monitoring.exposition import MetricsPort
 from monitoring.logs import configure_logs
+from serving.garbage import spare_what_lives
 
 _log = structlog.get_logger(__name__)
 
@@ -57,9 +57,7 @@ class Gateway:
         self._tasks = [asyncio.create_task(self._keep_ticking())]
         if self._deps.moderation is not None:
             self._tasks.append(asyncio.create_task(self._deps.moderation.keep_up()))
-        # What lives from here on is long-lived; collecting among it again and again is what makes slow requests slow.
-        gc.collect()
-        gc.freeze()
+        spare_what_lives()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         from serving.gateway.api import create_api

@@ -14,23 +14,24 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from monitoring.catalogue import RECOMMENDATION_GENERATOR_SECONDS, RECOMMENDATION_GENERATORS
+from monitoring.catalogue import RECOMMENDATION_GENERATOR_SECONDS, RECOMMENDATION_GENERATORS, RECOMMENDATION_SECONDS
 from monitoring.recorder import Recorder
 from serving.recommendation.bounded import Bounded, Busy
 from serving.recommendation.ports import Candidates, Generator, Proposal, Rows, Scores, Viewer
+from serving.recommendation.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
-_OVERTAKEN_AFTER = 4  # a generator that takes longer than a quarter of the deadline does not hold up the others
 
 
 class CandidateSource:
     """Asks all generators, and leaves out those that are late, fail, or hang from before.
 
     Generators compute in Python, one at a time whatever threads they have: a thread for each made answers twice as slow
-    under load. So a thread asks one after another, and gets company as soon as one of them takes long: what waits for
-    something, or computes where Python does not, is overtaken, and all that is slow runs at the same time.
+    under load. So a thread asks one after another, in its turn among the answers, and gets company as soon as one of
+    them takes long: what waits for something, or computes where Python does not, is overtaken, and all that is slow
+    runs at the same time. The deadline counts from the first turn.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class CandidateSource:
         threads: Executor,
         deadline_s: float,
         at_once: int,
+        turns: Turns,
         recorder: Recorder,
     ) -> None:
         """`threads` should hold `at_once` (requests answered at the same time) for each generator: all may hang."""
         self._generators = {one.name: Bounded(one.propose, at_once) for one in generators}
         self._threads = threads
         self._deadline_s = deadline_s
-        self._patience_s = deadline_s / _OVERTAKEN_AFTER
+        self._turns = turns
         self._recorder = recorder
 
     @property
@@ -60,19 +62,23 @@ class CandidateSource:
         makes of it.
 
         `then` is called in a thread, at once: in that of the last generator, for one thread that hands on to another
-        waits for the interpreter a second time.
+        waits for the interpreter a second time. It keeps the turn.
         """
         loop = asyncio.get_running_loop()
         finished: asyncio.Future[None] = loop.create_future()
-        round_ = _Round(self._generators, viewer, limit, then, lambda: _tell(loop, finished))
+        round_ = _Round(self._generators, viewer, limit, then, lambda: _tell(loop, finished), self._turns)
         self._threads.submit(round_.run)
-        deadline = round_.started + self._deadline_s
-        while not finished.done() and (left_s := deadline - time.perf_counter()) > 0:
-            await asyncio.wait({finished}, timeout=min(left_s, self._patience_s))
-            if not finished.done() and round_.is_held_up(self._patience_s):
-                self._threads.submit(round_.run)
+        try:
+            while not finished.done() and (left_s := self._deadline_s - round_.taken_s) > 0:
+                await asyncio.wait({finished}, timeout=min(left_s, self._turns.patience_s))
+                if not finished.done() and round_.is_held_up(self._turns.patience_s):
+                    self._threads.submit(round_.run)
+        except asyncio.CancelledError:  # nobody waits any more: what has not begun need not
+            round_.end()
+            raise
         if round_.end():
             self._threads.submit(round_.answer)
+        self._recorder.observe(RECOMMENDATION_SECONDS, round_.waited_s, stage="turn")
         self._count(round_.found)
         return asyncio.wrap_future(round_.answered)
 
@@ -99,12 +105,15 @@ class _Round(Generic[Answer]):
         limit: int,
         then: "Callable[[Proposals], Answer]",
         when_done: Callable[[], None],
+        turns: Turns,
     ) -> None:
-        self.started = time.perf_counter()
+        self._turns = turns
         self.answered: Future[Answer] = Future()
         self._generators = generators
         self._viewer, self._limit = viewer, limit
         self._then, self._when_done = then, when_done
+        self._asked = time.perf_counter()
+        self._started: float | None = None
         self._ended = False
         self._lock = threading.Lock()
         self._waiting = deque(generators)
@@ -113,8 +122,29 @@ class _Round(Generic[Answer]):
         self._missing: dict[str, str] = {}
         self._timings_s: dict[str, float] = {}
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds until the first turn, or so far."""
+        return (time.perf_counter() if self._started is None else self._started) - self._asked
+
+    @property
+    def taken_s(self) -> float:
+        """Seconds since the first turn."""
+        return 0.0 if self._started is None else time.perf_counter() - self._started
+
     def run(self) -> None:
         """Call the generators that still wait, one after another; where all are done, answer."""
+        with self._turns.turn():
+            if self._started is None:
+                self._started = time.perf_counter()
+            self._ask()
+
+    def answer(self) -> None:
+        """Make the answer of what was found, once the round has ended."""
+        with self._turns.turn():
+            self._answer()
+
+    def _ask(self) -> None:
         while True:
             with self._lock:
                 if not self._waiting:
@@ -139,10 +169,10 @@ class _Round(Generic[Answer]):
                     self._missing[name] = problem
         if done and self.end():
             self._when_done()
-            self.answer()
+            self._answer()
 
-    def answer(self) -> None:
-        """Make the answer of what was found, once the round has ended; none where nobody waits for it any more."""
+    def _answer(self) -> None:
+        """Make the answer, unless nobody waits for it any more."""
         if not self.answered.set_running_or_notify_cancel():
             return
         try:
@@ -154,7 +184,9 @@ class _Round(Generic[Answer]):
         """Tell whether generators wait for one that takes long. Nobody else starts a thread for the same reason."""
         now = time.perf_counter()
         with self._lock:
-            return bool(self._waiting) and all(now - since >= patience_s for since in self._running.values())
+            return bool(self._waiting and self._running) and all(
+                now - since >= patience_s for since in self._running.values()
+            )
 
     def end(self) -> bool:
         """Keep what there is by now, and drop what comes later. Tell whether this call has ended the round."""

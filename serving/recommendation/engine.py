@@ -14,6 +14,7 @@ from serving.recommendation.generators import all_generators
 from serving.recommendation.live_state import LiveState
 from serving.recommendation.ports import Generator, Ranker
 from serving.recommendation.scoring import Scorer
+from serving.recommendation.turns import Turns
 
 MakeGenerators = Callable[[LiveState], Iterable[Generator]]
 MakeRanker = Callable[[LiveState], Ranker | None]
@@ -49,6 +50,7 @@ def make_engine(
     generator_threads: Executor,
     ranker_threads: Executor,
     at_once: int,
+    turns: Turns,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
     parts: Parts | None = None,
@@ -57,6 +59,7 @@ def make_engine(
     """Return an engine over a state, for at most `at_once` answers at a time.
 
     Args:
+        turns: of answers that are computed.
         parts: a trained model's: its generators are asked before the others, and its ranker is the one.
         before: an engine over the same state, whose ledger and exposure are kept.
     """
@@ -77,6 +80,7 @@ def make_engine(
             threads=generator_threads,
             deadline_s=settings.generator_deadline_s,
             at_once=at_once,
+            turns=turns,
             recorder=recorder,
         ),
         scorer=Scorer(

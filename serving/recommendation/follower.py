@@ -36,6 +36,7 @@ class LiveFollower(Follower[LiveState]):
         snapshots_kept: int = 2,
         max_future_s: float = 300.0,
         catalogue: Catalogue | None = None,
+        on_caught_up: Callable[[], None] = lambda: None,
     ) -> None:
         """`folder` holds the snapshots; `logs` has one log for each of `STREAMS`.
 
@@ -43,6 +44,7 @@ class LiveFollower(Follower[LiveState]):
             make_state: makes an empty state.
             max_future_s: an event further ahead of the clock is counted as invalid and not applied.
             catalogue: tells the videos that are older than the log, where there is no snapshot.
+            on_caught_up: see `Follower`.
         """
         self._live_view = LiveView(
             served,
@@ -62,6 +64,7 @@ class LiveFollower(Follower[LiveState]):
             snapshot_interval_s=snapshot_interval_s,
             recorder=recorder,
             clock=clock,
+            on_caught_up=on_caught_up,
         )
 
     @property

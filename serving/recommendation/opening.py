@@ -82,6 +82,7 @@ def open_recommender(
     feature_log_share: float = 0.0,
     make_generators: MakeGenerators = all_generators,
     make_ranker: MakeRanker = lambda state: None,
+    on_caught_up: Callable[[], None] = lambda: None,
 ) -> RunningRecommender:
     """Return a recommender over the live state of `logs`; nothing is read before its `start`.
 
@@ -95,6 +96,7 @@ def open_recommender(
         feature_log_share: share of answers whose trace also keeps what models see of the viewer.
         make_generators: makes the candidate generators over a state, again for each state or model that is served.
         make_ranker: makes the ranker over a state; None where there is none.
+        on_caught_up: called when a state holds what the log held, before answers are made from it.
     """
     make_state = partial(state_of, settings, restrictions)
     served = ServedState(make_state())
@@ -109,6 +111,7 @@ def open_recommender(
         snapshots_kept=settings.snapshots_kept,
         max_future_s=max_future_s,
         catalogue=catalogue,
+        on_caught_up=on_caught_up,
     )
     model = None
     if registry is not None and settings.model:

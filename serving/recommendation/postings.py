@@ -1,11 +1,12 @@
 """Which rows have what: for each bucket (of words, a creator) its rows, in the order in which they came."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 _NOTHING = np.zeros(0, np.int32)
+_JOINED_AT_ONCE = 2_000  # lists: a millisecond or so
 
 
 class Postings:
@@ -56,11 +57,18 @@ class Postings:
         older = np.arange(limit - newest) * (length - newest) // (limit - newest)
         return np.concatenate([rows[older], rows[length - newest : length]])
 
-    def packed(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return all lists one after the other, and their lengths."""
-        parts = [rows[:length] for rows, length in list(self._lists)]
-        lengths = np.fromiter((part.size for part in parts), np.int64, len(parts))
-        return (np.concatenate(parts) if parts else _NOTHING), lengths
+    def packed(self, pause: Callable[[], None] = lambda: None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return all lists one after the other, and their lengths.
+
+        `pause` is called again and again: joining a hundred thousand lists in one go would hold up everybody else.
+        """
+        lists = list(self._lists)
+        lengths = np.fromiter((length for _, length in lists), np.int64, len(lists))
+        joined = [_NOTHING]
+        for at in range(0, len(lists), _JOINED_AT_ONCE):
+            joined.append(np.concatenate([rows[:length] for rows, length in lists[at : at + _JOINED_AT_ONCE]]))
+            pause()
+        return np.concatenate(joined), lengths
 
     def restore(self, rows: NDArray[np.int32], lengths: NDArray[np.int64]) -> None:
         """Take over what `packed` returned."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -38,13 +38,17 @@ from serving.recommendation.ports import Viewer
 from serving.recommendation.reranking import Fate, Place, RerankRules
 from serving.recommendation.scoring import BLEND
 from serving.recommendation.served_state import ServedState
+from serving.recommendation.turns import Turns
 from serving.recommendation.verdicts import SYSTEM, Verdict, generators_of, payload, verdicts
 from serving.recommendation.videos import Videos
 from serving.recommendation.why import Reason, because, fate_now
 from serving.traces import TraceStore
 from storage.catalogue import TraceRecord
 
+_OVERTAKEN_AFTER = 4  # a generator that waits for a quarter of its deadline holds up nobody any longer
 _GENERATORS = 24  # for which there are threads: those of a trained model, those of the live state, exploration
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Recommender:
         self._clock = clock
         self._generator_threads = ThreadPoolExecutor(_GENERATORS * at_once, thread_name_prefix="generator")
         self._ranker_threads = ThreadPoolExecutor(at_once, thread_name_prefix="ranker")
+        self._turns = Turns(settings.generator_deadline_s / _OVERTAKEN_AFTER, settings.generator_deadline_s)
         self._make = partial(
             make_engine,
             settings=settings,
@@ -135,6 +140,7 @@ class Recommender:
             generator_threads=self._generator_threads,
             ranker_threads=self._ranker_threads,
             at_once=at_once,
+            turns=self._turns,
             make_generators=make_generators,
             make_ranker=make_ranker,
         )
@@ -154,27 +160,10 @@ class Recommender:
         if k > self._settings.max_k:
             raise InvalidInput(f"k is {k}; at most {self._settings.max_k} videos can be asked for")
         trace_id = await self._own_trace_id(exchange)
-        answer = await self._answer(query, self._rules(k), trace_id, exchange)
+        answer, told = await self._answer(query, k, trace_id, exchange, partial(self._trace, query, k))
         self._observe(answer, exchange)
-        self._traces.record(
-            TraceRecord(
-                trace_id=trace_id,
-                kind=SYSTEM,
-                created_at=answer.viewer.now,
-                payload=payload(
-                    answer.engine.state.videos,
-                    answer.viewer,
-                    answer.considered,
-                    rules=self._rules(k),
-                    asked={"k": k, "country": query.country, "language": query.language, "device": query.device},
-                    scored_by=answer.scored_by,
-                    degraded=answer.degraded,
-                    seed=_seed(trace_id),
-                    stages_s=exchange.stages_s,
-                )
-                | self._features(answer, _seed(trace_id)),
-            )
-        )
+        stages_ms = {name: round(taken_s * 1000, 3) for name, taken_s in exchange.stages_s.items()}
+        self._traces.record(TraceRecord(trace_id, SYSTEM, answer.viewer.now, told | {"stages_ms": stages_ms}))
         return answer
 
     async def why_not(self, query: RecommendQuery, item_id: str, exchange: Exchange) -> Reason:
@@ -191,7 +180,7 @@ class Recommender:
         if row is None:
             raise NotFound(f"no video {item_id!r} is known to the recommender")
         k = self._settings.default_k if query.k is None else query.k
-        answer = await self._answer(query, self._rules(k), exchange.trace_id, exchange, also=(row,))
+        answer, _ = await self._answer(query, k, exchange.trace_id, exchange, lambda answer: None, also=(row,))
         return fate_now(answer.verdicts(), item_id, k, state.videos.restriction(row))
 
     @property
@@ -209,48 +198,61 @@ class Recommender:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(
-        self, query: RecommendQuery, rules: RerankRules, trace_id: str, exchange: Exchange, also: Sequence[int] = ()
-    ) -> Recommendation:
+        self,
+        query: RecommendQuery,
+        k: int,
+        trace_id: str,
+        exchange: Exchange,
+        tell: Callable[[Recommendation], Told],
+        also: Sequence[int] = (),
+    ) -> tuple[Recommendation, Told]:
+        """Answer, and return what `tell` makes of the answer, too: in the answer's turn, off the event loop."""
         ready, problem = self._ready()
         if not ready:
             raise Unavailable(f"recommendations are not ready: {problem}", retry_after_s=5)
         engine = self._current()
-        state = engine.state
         with exchange.stage("viewer"):
-            viewer = state.audience.viewer(
+            viewer = engine.state.audience.viewer(
                 query.user_id, self._clock.now(), query.device, query.country, query.language
             )
-        if not state.videos.rows:
-            return Recommendation(trace_id, viewer, [], BLEND, (), "there are no videos yet", None, engine)
-        context = contextvars.copy_context()  # in a thread, spans find their parent by it
+        if not engine.state.videos.rows:
+            nothing = Recommendation(trace_id, viewer, [], BLEND, (), "there are no videos yet", None, engine)
+            return nothing, tell(nothing)
 
-        def work(proposals: Proposals) -> Considered:
-            return context.run(
-                consider,
+        def answered(proposals: Proposals) -> tuple[Recommendation, Told]:
+            considered = consider(
                 engine,
                 viewer,
                 proposals,
-                rules,
+                self._rules(k),
                 self._settings,
                 seed=_seed(trace_id),
                 exchange=exchange,
                 also=also,
             )
+            answer = _recommendation(trace_id, viewer, k, considered, engine)
+            return answer, tell(answer)
 
+        context = contextvars.copy_context()  # in a thread, spans find their parent by it
         with exchange.stage("candidates"):
-            answering = await engine.source.propose(viewer, self._settings.per_generator, work)
-        considered = await answering
-        missing = considered.scored.ranker_missing
-        return Recommendation(
-            trace_id=trace_id,
-            viewer=viewer,
-            results=_results(state, considered),
-            scored_by=considered.scored.scored_by,
-            degraded=(*considered.candidates.degraded, *(("ranker",) if missing is not None else ())),
-            note=_note(rules.k, considered),
-            considered=considered,
-            engine=engine,
-        )
+            answering = await engine.source.propose(
+                viewer, self._settings.per_generator, lambda proposals: context.run(answered, proposals)
+            )
+        return await answering
+
+    def _trace(self, query: RecommendQuery, k: int, answer: Recommendation) -> dict[str, Any]:
+        """Return what the answer's trace tells, but for the time it took."""
+        seed = _seed(answer.trace_id)
+        return payload(
+            answer.engine.state.videos,
+            answer.viewer,
+            answer.considered,
+            rules=self._rules(k),
+            asked={"k": k, "country": query.country, "language": query.language, "device": query.device},
+            scored_by=answer.scored_by,
+            degraded=answer.degraded,
+            seed=seed,
+        ) | self._features(answer, seed)
 
     def _current(self) -> Engine:
         state, engine = self._served.current, self._engine
@@ -305,6 +307,20 @@ class Recommender:
             for fate in Fate:
                 if numbers[fate] and fate is not Fate.answered:
                     recorder.count(RECOMMENDATION_REMOVED, float(numbers[fate]), reason=fate.word)
+
+
+def _recommendation(trace_id: str, viewer: Viewer, k: int, considered: Considered, engine: Engine) -> Recommendation:
+    missing = considered.scored.ranker_missing
+    return Recommendation(
+        trace_id=trace_id,
+        viewer=viewer,
+        results=_results(engine.state, considered),
+        scored_by=considered.scored.scored_by,
+        degraded=(*considered.candidates.degraded, *(("ranker",) if missing is not None else ())),
+        note=_note(k, considered),
+        considered=considered,
+        engine=engine,
+    )
 
 
 def _results(state: LiveState, considered: Considered) -> list[Recommended]:

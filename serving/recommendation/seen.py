@@ -12,11 +12,12 @@ _NOTHING = np.zeros(0, np.int32)
 class Seen:
     """A set of rows. One writer; readers need no lock and see each row from the moment `add` returns."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_parts", "_sorted")
 
     def __init__(self, rows: NDArray[np.int32] = _NOTHING) -> None:
         """`rows`: ascending, distinct."""
         self._parts: tuple[NDArray[np.int32], set[int]] = (rows, set())  # sorted; and those that came since
+        self._sorted: tuple[set[int] | None, int, NDArray[np.int32]] = (None, 0, _NOTHING)  # those that came since
 
     def __len__(self) -> int:
         rows, recent = self._parts
@@ -47,10 +48,9 @@ class Seen:
         known, recent = self._parts
         found = np.zeros(len(rows), np.bool_)
         if known.size:
-            places = np.minimum(np.searchsorted(known, rows), known.size - 1)
-            found = known[places] == rows
+            found = _are_among(known, rows)
         if recent:
-            found |= np.fromiter(map(recent.__contains__, rows.tolist()), np.bool_, len(rows))
+            found |= _are_among(self._recent_sorted(recent), rows)
         return found
 
     def rows(self) -> NDArray[np.int32]:
@@ -61,6 +61,23 @@ class Seen:
                 return _merged(known, recent)
             except RuntimeError:  # one was added meanwhile
                 continue
+
+    def _recent_sorted(self, recent: set[int]) -> NDArray[np.int32]:
+        """Return the rows of `recent`, ascending. A set only grows, so what was sorted stands while its size does."""
+        of, size, rows = self._sorted
+        while of is not recent or size != len(recent):
+            try:
+                of, size, rows = recent, len(recent), np.array(sorted(recent), np.int32)
+            except RuntimeError:  # one was added meanwhile
+                continue
+            self._sorted = of, size, rows
+        return rows
+
+
+def _are_among(known: NDArray[np.int32], rows: Rows) -> NDArray[np.bool_]:
+    """Return which rows `(n,)` are among those known: ascending, at least one."""
+    wanted = rows.astype(np.int32)  # of another type than `known`, all of that would be converted
+    return known[np.minimum(known.searchsorted(wanted), known.size - 1)] == wanted
 
 
 def _merged(rows: NDArray[np.int32], recent: set[int]) -> NDArray[np.int32]:

@@ -105,7 +105,9 @@ def _write(state: LiveState, captured: Capture, target: Path) -> dict[str, Any]:
     with (target / "audience.msgpack").open("wb") as file:
         _put(file, erased)
         _put(file, (packed(user_id, person) for user_id, person in people))
-    rows, arrays = state.videos.arrays()  # after the users: every row they name is among them
+    rows, arrays = state.videos.arrays(
+        partial(time.sleep, _PAUSE_S)
+    )  # after the users: every row they name is among them
     counted = captured.counted
     popularity = counted["popularity"]
     arrays |= {

@@ -100,7 +100,6 @@ def payload(
     scored_by: str,
     degraded: Iterable[str],
     seed: int,
-    stages_s: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return everything that decided an answer, for its trace. It does not say whose answer it is.
 
@@ -149,7 +148,6 @@ def payload(
         "candidates": kept,
         "others": others,
         "restricted": restricted,
-        "stages_ms": {name: round(taken * 1000, 3) for name, taken in stages_s.items()},
     }
 
 

@@ -1,7 +1,8 @@
 """All videos of the platform, as columns: what generators, the ranker and re-ranking read."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -326,23 +327,27 @@ class Videos:
 
     # Saving ---------------------------------------------------------------------------------------------------
 
-    def arrays(self) -> tuple[int, dict[str, NDArray[Any]]]:
+    def arrays(self, pause: Callable[[], None] = lambda: None) -> tuple[int, dict[str, NDArray[Any]]]:
         """Return the number of rows and all arrays, to be saved at once: the columns are the ones in use.
 
-        May run beside the writer: what is saved half-written, the same events applied again make good.
+        May run beside the writer: what is saved half-written, the same events applied again make good. `pause` is
+        called again and again, so that others get their turn.
         """
         rows = self._rows
         arrays = {name: array[:rows] for name, array in self._columns.arrays.items()}
         for name, postings in (("by_word", self.by_word), ("by_creator", self.by_creator)):
-            packed, lengths = postings.packed()
-            arrays |= {f"{name}.rows": packed[packed < rows], f"{name}.lengths": _lengths_below(packed, lengths, rows)}
+            packed, lengths = postings.packed(pause)
+            arrays |= {f"{name}.rows": packed[packed < rows], f"{name}.lengths": lengths_below(packed, lengths, rows)}
         return rows, arrays
 
-    def lists(self, rows: int) -> dict[str, list[Any]]:
-        """Return what is not in arrays, for the first `rows` rows. Ask once the arrays are saved: codes come first."""
+    def lists(self, rows: int) -> dict[str, Iterable[Any]]:
+        """Return what is not in arrays, for the first `rows` rows. Ask once the arrays are saved: codes come first.
+
+        What there is of every video is not copied: that would hold up everybody else.
+        """
         return {
-            "item_ids": self._item_ids[:rows],
-            "titles": self._titles[:rows],
+            "item_ids": islice(self._item_ids, rows),
+            "titles": islice(self._titles, rows),
             "creators": list(self.creators.names),
             "languages": list(self.languages.names),
             "categories": list(self.categories.names),
@@ -388,8 +393,7 @@ def _bucket(word: str) -> int:
     return word_code(word) % _WORD_BUCKETS
 
 
-def _lengths_below(packed: NDArray[np.int32], lengths: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+def lengths_below(packed: NDArray[np.int32], lengths: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
     """Return the lengths of packed lists without the rows that came after `rows` was read."""
-    inside = np.concatenate([[0], np.cumsum(packed < rows)])
-    ends = np.cumsum(lengths)
-    return np.asarray(inside[ends] - inside[ends - lengths], np.int64)
+    late = np.searchsorted(np.cumsum(lengths), np.flatnonzero(packed >= rows), side="right")
+    return lengths - np.bincount(late, minlength=lengths.size)

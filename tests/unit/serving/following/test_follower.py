@@ -18,12 +18,20 @@ def logs() -> dict[str, MemoryEntryLog]:
 
 
 @pytest.fixture
-def follow(logs) -> Iterator[Callable[[Tally], Follower]]:
+def follow(logs) -> Iterator[Callable[..., Follower]]:
     made: list[Follower] = []
 
-    def start(view: Tally) -> Follower:
+    def start(view: Tally, on_caught_up: Callable[[], None] = lambda: None) -> Follower:
         made.append(
-            Follower(view, logs, poll_s=0.01, snapshot_interval_s=300, recorder=Recorder(), clock=SystemClock())
+            Follower(
+                view,
+                logs,
+                poll_s=0.01,
+                snapshot_interval_s=300,
+                recorder=Recorder(),
+                clock=SystemClock(),
+                on_caught_up=on_caught_up,
+            )
         )
         return made[-1]
 
@@ -51,6 +59,17 @@ def test_it_is_not_ready_before_it_has_read_what_every_topic_held(logs, follow):
     until(lambda: follower.ready()[0])
     assert ready_while_reading == [False] * 2_400
     assert len(view.served[0]) == 2_400
+
+
+def test_it_tells_when_a_state_has_caught_up_before_it_says_so_itself(logs, follow):
+    write(logs["videos"], 10)
+    view, told = Tally(), []
+    follower = follow(view, lambda: told.append((follower.ready()[0], len(view.served[0]))))
+    follower.start()
+    until(lambda: follower.ready()[0])
+    assert told == [(False, 10)]
+    follower.start_again()
+    until(lambda: len(told) == 2)
 
 
 def test_it_reads_one_topic_to_its_end_before_the_next(logs, follow):

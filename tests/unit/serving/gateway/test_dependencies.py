@@ -158,6 +158,14 @@ async def test_requests_at_once_and_sizes_of_the_state(open_with, monkeypatch):
     assert opened.recommendation.follower.describe()["users"] == 2
 
 
+async def test_what_has_caught_up_is_spared_by_the_garbage_collector(open_with, monkeypatch):
+    spared = []
+    monkeypatch.setattr(dependencies, "spare_what_lives", lambda: spared.append(1))
+    opened = open_with()
+    World.until(lambda: opened.recommendation.follower.ready()[0] and opened.deps.follower.ready()[0])
+    assert len(spared) == 2  # the index and the recommender's state
+
+
 async def test_the_state_is_saved_in_the_home(open_with, tmp_path):
     opened = open_with()
     opened.tell("uploads", *films())

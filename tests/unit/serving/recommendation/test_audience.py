@@ -162,6 +162,7 @@ def test_a_seen_set_is_exact_however_many_there_are():
     for row in rng.integers(0, 5_000, 3_000).tolist():
         assert seen.add(row) is (row not in expected)
         expected.add(row)
+        assert seen.mask(np.array([row, 5_000])).tolist() == [True, False]
     rows = np.arange(5_001)
     assert seen.mask(rows).tolist() == [row in expected for row in rows.tolist()]
     assert len(seen) == len(expected)

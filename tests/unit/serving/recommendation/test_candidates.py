@@ -6,24 +6,42 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from monitoring.catalogue import RECOMMENDATION_GENERATORS
+from monitoring.catalogue import RECOMMENDATION_GENERATORS, RECOMMENDATION_SECONDS
 from monitoring.recorder import Recorder
 from serving.recommendation.candidates import CandidateSource, Proposals, chosen, united, with_rows
 from serving.recommendation.ports import Proposal, Viewer
+from serving.recommendation.turns import Turns
 from tests.unit.serving.recommendation.answering_world import Fixed
 from tests.unit.serving.recommendation.live_events import START
 
 VIEWER = Viewer("viewer", START)
 
 
+class Counting(ThreadPoolExecutor):
+    """Threads that count what they were asked to run."""
+
+    submitted = 0
+
+    def submit(self, *args, **kwargs):
+        self.submitted += 1
+        return super().submit(*args, **kwargs)
+
+
 @pytest.fixture
 def make_source():
-    threads = ThreadPoolExecutor(32)
+    threads = Counting(32)
     recorder = Recorder()
 
-    def make(*generators, deadline_s=5.0, at_once=4):
-        source = CandidateSource(generators, threads=threads, deadline_s=deadline_s, at_once=at_once, recorder=recorder)
-        source.recorder = recorder  # for what a test looks at
+    def make(*generators, deadline_s=5.0, at_once=4, turns=None):
+        source = CandidateSource(
+            generators,
+            threads=threads,
+            deadline_s=deadline_s,
+            at_once=at_once,
+            turns=turns or Turns(deadline_s / 4, deadline_s),
+            recorder=recorder,
+        )
+        source.recorder, source.threads = recorder, threads  # for what a test looks at
         return source
 
     yield make
@@ -58,6 +76,52 @@ async def test_a_generator_that_is_late_is_left_out_and_counted_and_the_others_a
     assert found.proposed["quick"].rows.tolist() == [2]
     assert source.recorder.value(RECOMMENDATION_GENERATORS, generator="slow", outcome="late") == 1
     assert source.recorder.value(RECOMMENDATION_GENERATORS, generator="quick", outcome="proposed") == 1
+
+
+async def test_the_time_until_the_first_turn_is_no_generators(make_source):
+    turns = Turns(0.01, 30.0, clock_of_this_thread=lambda: time.perf_counter)
+    source = make_source(Fixed("a", [1]), deadline_s=0.05, turns=turns)
+    with turns.turn():
+        asking = asyncio.create_task(proposed(source))
+        await asyncio.sleep(0.3)
+        assert not asking.done()
+        assert source.threads.submitted == 1  # it waits for its turn, which more threads would not hasten
+    found = await asking
+    assert not found.missing
+    assert found.timings_s["a"] < 0.3
+    assert source.recorder.value(RECOMMENDATION_SECONDS, stage="turn") >= 0.3
+
+
+async def test_an_answer_that_is_made_without_a_generator_has_a_turn_of_its_own(make_source):
+    turns, holders, release = Turns(0.01, 30.0, clock_of_this_thread=lambda: lambda: 0.0), [], threading.Event()
+
+    def hang():
+        holders.append(turns._holder)
+        release.wait()
+
+    source = make_source(Fixed("slow", [1], hang), deadline_s=0.05, turns=turns)
+    await (await source.propose(VIEWER, 10, lambda found: holders.append(turns._holder)))
+    release.set()
+    assert None not in holders and holders[0] is not holders[1]
+
+
+async def test_generators_are_not_asked_for_somebody_who_went_away_before_the_turn(make_source):
+    turns, generator = Turns(30.0, 30.0), Fixed("a", [1])
+    source = make_source(generator, turns=turns)
+    with turns.turn():
+        asking = asyncio.create_task(proposed(source))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.wait({asking})
+    await proposed(source)  # in the turn after that of who went away
+    assert asking.cancelled() and generator.calls == 1
+
+
+async def test_an_answer_is_made_in_the_turn_of_its_generators(make_source):
+    turns, holders = Turns(30.0, 30.0), []
+    source = make_source(Fixed("a", [1], lambda: holders.append(turns._holder)), turns=turns)
+    await (await source.propose(VIEWER, 10, lambda found: holders.append(turns._holder)))
+    assert holders[0] is holders[1] is not None
 
 
 async def test_a_generator_that_fails_is_left_out_and_counted(make_source):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from serving.recommendation.postings import Postings
 from serving.recommendation.ranked import HeavyHitters, TopList
+from serving.recommendation.videos import lengths_below
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,3 +102,24 @@ def test_packed_postings_come_back():
         assert again.newest(bucket, 99).tolist() == postings.newest(bucket, 99).tolist()
     again.add(7, 50)
     assert again.length(7) == 51
+
+
+def test_many_lists_are_packed_in_parts_with_pauses_between_them():
+    postings, pauses = Postings(), []
+    for bucket in range(5_000):
+        postings.extend([bucket] * (bucket % 3), bucket)
+    rows, lengths = postings.packed(lambda: pauses.append(1))
+    assert rows.tolist() == [bucket for bucket in range(5_000) if bucket % 3]
+    assert lengths.tolist() == [min(bucket % 3, 1) for bucket in range(4_999)] + [1]
+    assert len(pauses) >= 3
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 30), max_size=6).map(sorted), min_size=1, max_size=12),
+    st.integers(0, 31),
+)
+def test_lengths_without_late_rows_are_those_of_the_lists_without_them(lists, rows):
+    packed = np.array([row for one in lists for row in one], np.int32)
+    lengths = np.array([len(one) for one in lists], np.int64)
+    expected = [sum(row < rows for row in one) for one in lists]
+    assert lengths_below(packed, lengths, rows).tolist() == expected

@@ -23,6 +23,14 @@ async def test_somebody_nobody_knows_gets_an_answer(answering):
     assert all(one.because for one in answer.results)
 
 
+async def test_a_trace_tells_how_long_each_stage_took(answering):
+    answering.stock(30)
+    answer = await answering.ask()
+    stages_ms = answering.traces.get(answer.trace_id).payload["stages_ms"]
+    assert sorted(stages_ms) == ["candidates", "rerank", "score", "viewer"]
+    assert all(taken >= 0 for taken in stages_ms.values())
+
+
 async def test_an_empty_catalogue_gives_an_empty_answer_that_says_so(answering):
     answer = await answering.ask()
     assert answer.results == []
