@@ -180,6 +180,7 @@ def live_gateway(
     tracer_of: Callable[[str], Tracer] = lambda process: NO_TRACING,
     registry: ModelRegistry | None = None,
     moderation: ModerationSettings | None = None,
+    serving: ServingSettings | None = None,
 ) -> Iterator[LiveGateway]:
     """Run the gateway in a thread. Without an encoder, images are similar when their colours are.
 
@@ -243,7 +244,7 @@ def live_gateway(
         auth=AuthSettings(),
         streams=StreamSettings(),
         search_settings=SearchSettings(min_score=min_score),
-        serving=ServingSettings(),
+        serving=serving or ServingSettings(),
         publisher=publisher,
         catalogue=catalogue,
         objects=objects,

@@ -111,6 +111,26 @@ async def test_requests_beyond_the_queue_are_shed_and_health_is_not(make_world):
     assert "released" not in answers[0].text
 
 
+async def test_a_client_that_went_away_is_no_error_of_the_gateway(world):
+    messages = iter([{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/events/uploads", "raw_path": b"/v1/events/uploads",
+        "query_string": b"", "root_path": "", "headers": [(b"content-length", b"100")],
+    }  # fmt: skip
+    await world.client._transport.app(scope, receive, send)
+    assert sent == []
+    status = {"method": "POST", "status": "499"}
+    assert world.deps.recorder.value(REQUEST_SECONDS, route="/v1/events/{stream}", **status) == 1
+
+
 async def test_requests_are_measured_by_route_and_never_by_what_was_asked_for(world):
     await world.client.get("/v1/items/some-secret-id")
     await world.client.get("/no/such/path")
