@@ -57,7 +57,7 @@ async def test_a_text_is_scored_and_nothing_follows_from_it(world, posts):
     assert judged["harm"]["violence"] == 0.97
     assert judged["action"] == "enforce"
     assert judged["reasons"][0]["rule"] == "violence.enforce"
-    assert judged["reasons"][0]["threshold"] == 0.9
+    assert judged["reasons"][0]["threshold"] == 0.91
     assert judged["evidence"][0]["quote"] == "violence"
     assert judged["failure"] is None
     assert judged["trace_id"] == answer.headers["x-trace-id"]
@@ -158,7 +158,7 @@ async def test_the_policy_in_force_is_told_and_followed(make_world, tmp_path):
     world = make_world(Shape(moderation=ModerationSettings(policy=path, policy_check_s=0.01)))
     following = asyncio.create_task(world.deps.moderation.keep_up())
     first = (await world.client.get("/v1/moderation/policy")).json()
-    assert first["policy"]["classes"]["violence"]["enforce"] == 0.9
+    assert first["policy"]["classes"]["violence"]["enforce"] == 0.91
     assert (first["source"], first["error"]) == (str(path), "")
 
     async def until(holds) -> dict:
@@ -169,7 +169,7 @@ async def test_the_policy_in_force_is_told_and_followed(make_world, tmp_path):
             await asyncio.sleep(0.01)
         raise AssertionError("the policy was not followed")
 
-    path.write_bytes(packaged_policy().replace(b"enforce: 0.9\n", b"enforce: 0.85\n", 1))
+    path.write_bytes(packaged_policy().replace(b"enforce: 0.91\n", b"enforce: 0.85\n", 1))
     second = await until(lambda told: told["version"] != first["version"])
     assert second["policy"]["classes"]["violence"]["enforce"] == 0.85
     judged = (await world.client.post("/v1/moderation/score", json={"text": "violence 0.87"})).json()
