@@ -27,7 +27,7 @@ from models.index import LiveIndex, load_snapshot
 from monitoring.logs import configure_logs
 from monitoring.recorder import Recorder
 from serving.follower import IndexFollower
-from serving.following.topic_log import KafkaTopicLog
+from serving.following.topic_log import KafkaLogs
 from serving.served_index import ServedIndex
 
 #: Trained early, so that the snapshots have a structure and what it learnt; the follower saves nothing by itself.
@@ -78,10 +78,11 @@ class _Replica:
     """The follower of the gateway with an index of its own, up to date."""
 
     def __init__(self, plan: TrialPlan, folder: Path) -> None:
+        self.logs = KafkaLogs(plan.bootstrap)
         self.served = ServedIndex(LiveIndex(plan.dim, plan.model_version, SETTINGS))
         self.follower = IndexFollower(
             served=self.served,
-            log=KafkaTopicLog(plan.bootstrap, INDEX_ENTRIES.name),
+            log=self.logs.topic(INDEX_ENTRIES.name),
             folder=folder,
             settings=SETTINGS,
             recorder=Recorder(),
@@ -104,6 +105,7 @@ class _Replica:
 
     def close(self) -> None:
         self.follower.close()
+        self.logs.close()
         self.served.current.close()
 
     def _until(self, holds: Callable[[], bool]) -> None:

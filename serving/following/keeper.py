@@ -68,14 +68,11 @@ class Keeper(Generic[S]):
         """Measure how far behind the feed is, unless a topic is another one. Raises Unavailable."""
         place, lag = self._feed.place.copy(), 0
         for topic, log in self._logs.items():
-            if log.epoch() != place.epochs.get(topic):
+            seen = log.look()
+            if seen.epoch != place.epochs.get(topic):
                 self._on_other_log()
                 return
-            reader = log.open(place.of(topic))
-            try:
-                lag += place.behind(topic, reader.end_offsets())
-            finally:
-                reader.close()
+            lag += place.behind(topic, seen.ends)
         self.lag = lag
         self._recorder.set(INDEX_LAG, lag, index=self._view.metric)
 

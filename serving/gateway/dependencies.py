@@ -35,14 +35,14 @@ from serving.access import Door, open_door
 from serving.collector import Collector
 from serving.exchange import Exchange
 from serving.follower import IndexFollower
-from serving.following.topic_log import KafkaTopicLog
+from serving.following.topic_log import KafkaLogs
 from serving.garbage import spare_what_lives
 from serving.gateway.jobs import Jobs
 from serving.gateway.rates import RateLimiter
 from serving.late_features import LateFeatures
 from serving.moderation.desk import ModerationDesk
 from serving.recommendation.opening import RunningRecommender, open_recommender
-from serving.recommendation.topic_log import kafka_logs
+from serving.recommendation.topic_log import followed
 from serving.restrictions.follower import RestrictionsFollower
 from serving.restrictions.served import Restrictions
 from serving.served_index import ServedIndex
@@ -85,6 +85,7 @@ class GatewayDeps:
     recommendation: RunningRecommender | None = None
     recommendation_settings: RecommendationSettings = field(default_factory=RecommendationSettings)
     moderation: ModerationDesk | None = None
+    logs: KafkaLogs | None = None
     jobs: Jobs = field(default_factory=Jobs)
     collector: Collector = field(init=False)
     visual_search: VisualSearch = field(init=False)
@@ -128,6 +129,8 @@ class GatewayDeps:
             await asyncio.to_thread(self.recommendation.close)
         await asyncio.to_thread(self.follower.close)
         await asyncio.to_thread(self.restrictions_follower.close)
+        if self.logs is not None:
+            await asyncio.to_thread(self.logs.close)
         await asyncio.to_thread(self._sampler.close)
         self.index.current.close()
         await asyncio.to_thread(self.traces.close)
@@ -193,10 +196,11 @@ def open_gateway(
     if policy is not None and moderator is not None:
         store = ModerationStore(catalogue.database, clock)
         moderation = ModerationDesk(store, moderator, policy, settings.moderation, clock)
+    logs = KafkaLogs(settings.broker.bootstrap)
     served = ServedIndex(LiveIndex(dim, model_version, settings.index))
     follower = IndexFollower(
         served=served,
-        log=KafkaTopicLog(settings.broker.bootstrap, INDEX_ENTRIES.name),
+        log=logs.topic(INDEX_ENTRIES.name),
         folder=home / "index" / "visual",
         settings=settings.index,
         recorder=recorder,
@@ -208,7 +212,7 @@ def open_gateway(
     restrictions = Restrictions()
     restrictions_follower = RestrictionsFollower(
         served=restrictions,
-        log=KafkaTopicLog(settings.broker.bootstrap, VERDICTS.name),
+        log=logs.topic(VERDICTS.name),
         recorder=recorder,
         clock=clock,
     )
@@ -219,7 +223,7 @@ def open_gateway(
     if settings.recommendation.enabled:
         recommendation = open_recommender(
             settings.recommendation,
-            kafka_logs(settings.broker.bootstrap),
+            followed(logs),
             folder=home / "recommendation",
             traces=traces,
             recorder=recorder,
@@ -260,4 +264,5 @@ def open_gateway(
         recommendation=recommendation,
         recommendation_settings=settings.recommendation,
         moderation=moderation,
+        logs=logs,
     )

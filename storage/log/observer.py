@@ -40,15 +40,15 @@ class LogObserver:
         self._bootstrap = bootstrap
         self._clients: tuple[AdminClient, EndReader] | None = None
 
-    def look(self, groups: Mapping[str, Sequence[str]]) -> Observation:
-        """Look at groups and the topics each of them reads.
+    def look(self, groups: Mapping[str, Sequence[str]], topics: Sequence[str] = ()) -> Observation:
+        """Look at groups and the topics each of them reads, and at further topics.
 
         Raises:
             Unavailable: the broker does not answer, or does not have a topic. The next look connects anew: clients
                 that saw a broker go wait longer and longer before they try it again.
         """
         try:
-            return self._look(*self._open(), groups)
+            return self._look(*self._open(), groups, topics)
         except RiverlightError:
             self.close()
             raise
@@ -64,8 +64,11 @@ class LogObserver:
             self._clients = open_admin(self._bootstrap), EndReader(self._bootstrap)
         return self._clients
 
-    def _look(self, admin: AdminClient, reader: EndReader, groups: Mapping[str, Sequence[str]]) -> Observation:
-        topics = described(admin, self._bootstrap, sorted({topic for topics in groups.values() for topic in topics}))
+    def _look(
+        self, admin: AdminClient, reader: EndReader, groups: Mapping[str, Sequence[str]], further: Sequence[str]
+    ) -> Observation:
+        asked = {topic for topics in groups.values() for topic in topics} | set(further)
+        topics = described(admin, self._bootstrap, sorted(asked))
         ends = reader.ends({name: list(range(topic.partitions)) for name, topic in topics.items()})
         lag = {}
         for group, names in groups.items():

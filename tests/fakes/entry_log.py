@@ -7,6 +7,7 @@ from core.entries import IndexEntry, Version, encode_entry, tombstone_headers
 from core.errors import Unavailable
 from core.ports import StoredRecord
 from core.topics import INDEX_ENTRIES
+from serving.following.topic_log import TopicEnd
 
 
 class MemoryEntryLog:
@@ -22,6 +23,9 @@ class MemoryEntryLog:
         if not self.reachable:
             raise Unavailable("the log does not answer")
         return f"incarnation-{self._incarnation}"
+
+    def look(self) -> TopicEnd:
+        return TopicEnd(self.epoch(), {number: len(partition) for number, partition in enumerate(self.partitions)})
 
     def open(self, start: Mapping[int, int]) -> "MemoryEntryReader":
         return MemoryEntryReader(self, dict.fromkeys(range(len(self.partitions)), 0) | dict(start))

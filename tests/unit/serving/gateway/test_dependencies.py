@@ -33,6 +33,17 @@ class NoBroker(FakePublisher):
         """There is nothing to close."""
 
 
+class MemoryLogs:
+    def __init__(self, bootstrap: str) -> None:
+        self.open = True
+
+    def topic(self, name: str) -> MemoryEntryLog:
+        return MemoryEntryLog()
+
+    def close(self) -> None:
+        self.open = False
+
+
 class Opened:
     """A gateway as a replica opens it, on logs in memory."""
 
@@ -69,8 +80,8 @@ async def open_with(tmp_path, monkeypatch):
 
     def open_with(moderator: FakeModerator | None = None, **sections: dict[str, Any]) -> Opened:
         streams = {stream: MemoryEntryLog() for stream in STREAMS}
-        monkeypatch.setattr(dependencies, "kafka_logs", lambda bootstrap: streams)
-        monkeypatch.setattr(dependencies, "KafkaTopicLog", lambda bootstrap, topic: MemoryEntryLog())
+        monkeypatch.setattr(dependencies, "followed", lambda logs: streams)
+        monkeypatch.setattr(dependencies, "KafkaLogs", MemoryLogs)
         monkeypatch.setattr(dependencies, "KafkaPublisher", NoBroker)
         plain = Settings(home=tmp_path, broker=BrokerSettings(bootstrap="nowhere:9092"))
         settings = plain.model_copy(
@@ -219,3 +230,9 @@ def old_film() -> Item:
         created_at=ev.START,
         updated_at=ev.START,
     )
+
+
+async def test_what_looked_at_the_log_leaves_it(open_with):
+    opened = open_with()
+    await opened.deps.close()
+    assert not opened.deps.logs.open
