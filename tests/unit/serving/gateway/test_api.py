@@ -111,6 +111,31 @@ async def test_requests_beyond_the_queue_are_shed_and_health_is_not(make_world):
     assert "released" not in answers[0].text
 
 
+async def test_requests_whose_bodies_came_late_are_shed_beyond_the_queue_too(make_world):
+    world = make_world(Shape(serving=ServingSettings(max_ongoing_requests=1, max_queued_requests=1)))
+    sent, release = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_args, **_kwargs):
+        await release.wait()
+        raise NotFound("nothing")
+
+    async def late():
+        yield b"["
+        await sent.wait()
+        yield b"]"
+
+    with mock.patch.object(world.deps.collector, "collect", wait):
+        asked = [asyncio.create_task(world.client.post("/v1/events/uploads", content=late())) for _ in range(4)]
+        await asyncio.sleep(0.2)  # all have begun, and none takes a place
+        assert (await world.client.get("/v1/index")).status_code == 200
+        sent.set()
+        shed = asyncio.as_completed(asked, timeout=20)
+        assert [(await next(shed)).status_code for _ in range(2)] == [429, 429]
+        release.set()
+        answers = await asyncio.gather(*asked)
+    assert sorted(answer.status_code for answer in answers) == [404, 404, 429, 429]
+
+
 async def test_a_client_that_went_away_is_no_error_of_the_gateway(world):
     messages = iter([{"type": "http.request", "body": b"[", "more_body": True}, {"type": "http.disconnect"}])
     sent = []
