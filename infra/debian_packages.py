@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
 from core.settings import child_environment
+from infra.alone import alone
 
 #: Program to the packages that hold it; libraries these depend on are added.
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -45,12 +46,17 @@ def can_fetch() -> bool:
 def fetch_program(name: str, home: Path) -> Program:
     """Download and unpack the packages of a program into `<home>/debian`. Needs no root; installs nothing.
 
+    Another process that does so is waited for.
+
     Raises:
         ConfigurationError: no such program is known, or this is not a Debian.
         Unavailable: a download failed, or a library is still missing.
     """
-    if found := find_program(name, home):
-        return found
+    with alone(home / "debian.lock"):
+        return find_program(name, home) or _fetch(name, home)
+
+
+def _fetch(name: str, home: Path) -> Program:
     if name not in PACKAGES or not can_fetch():
         raise ConfigurationError(f"{name} cannot be fetched here: it needs apt-get, apt-cache and dpkg-deb (Debian)")
     folder = home.resolve() / "debian"

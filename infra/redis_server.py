@@ -1,6 +1,5 @@
 """A real redis-server on loopback: for goals and tests that need a Redis which they may kill."""
 
-import fcntl
 import socket
 import subprocess
 import time
@@ -22,13 +21,10 @@ def find_redis(home: Path) -> Program:
     Raises:
         ConfigurationError: there is none and none can be had; the message says why.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "debian.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # nobody sees what another process has unpacked by half
-        try:
-            return fetch_program("redis-server", home)
-        except RiverlightError as error:
-            raise ConfigurationError(f"redis-server is not installed and cannot be fetched: {error}") from error
+    try:
+        return fetch_program("redis-server", home)
+    except RiverlightError as error:
+        raise ConfigurationError(f"redis-server is not installed and cannot be fetched: {error}") from error
 
 
 class RedisServer:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
+from infra.alone import alone
 
 Progress = Callable[[str], None]
 
@@ -42,7 +43,7 @@ def install(libs: Path, progress: Progress, *, maven: str | None = None, pom: Pa
     """Make `libs` hold the jars. Needs no network and no Maven when they are there already.
 
     Maven's own repository stays beside `libs` until all jars have arrived, so an interrupted download goes on where it
-    stopped; `libs` itself appears in one rename.
+    stopped; `libs` itself appears in one rename. Another process that does so is waited for.
 
     Raises:
         ConfigurationError: Maven is not installed.
@@ -50,6 +51,12 @@ def install(libs: Path, progress: Progress, *, maven: str | None = None, pom: Pa
     """
     if installed(libs, pom):
         return
+    with alone(libs.with_name(libs.name + ".lock")):
+        if not installed(libs, pom):
+            _fetch(libs, progress, maven, pom)
+
+
+def _fetch(libs: Path, progress: Progress, maven: str | None, pom: Path) -> None:
     maven = maven or shutil.which("mvn")
     if maven is None:
         raise ConfigurationError("Apache Kafka's jars are not here yet and Maven (`mvn`) is not installed to get them")

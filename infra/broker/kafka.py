@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
 from core.settings import child_environment
+from infra.alone import alone
 from infra.broker import jars
 from infra.broker.jars import Progress
 from infra.ports import free_port
@@ -202,11 +203,12 @@ class KafkaBroker:
         if not fresh.exists():
             return
         check = [f"-XX:SharedArchiveFile={fresh}", "-Xshare:on", "-XX:+VerifySharedSpaces", "kafka.Kafka", "--version"]
-        done = subprocess.run([*self._jvm(), *check], capture_output=True, timeout=60, check=False)
-        if done.returncode == 0:
-            fresh.replace(self._class_archive)
-        else:
-            fresh.unlink()
+        with alone(fresh.with_suffix(".lock")):
+            done = subprocess.run([*self._jvm(), *check], capture_output=True, timeout=60, check=False)
+            if done.returncode != 0:
+                fresh.unlink(missing_ok=True)
+            elif fresh.exists():  # another process may have adopted it meanwhile
+                fresh.replace(self._class_archive)
 
     @property
     def _properties(self) -> Path:

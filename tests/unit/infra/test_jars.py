@@ -1,6 +1,7 @@
 """Fetching jars, with a stand-in for Maven that does what the real one does to the folder."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_a_failed_download_leaves_no_libs_and_says_what_maven_said(tmp_path: Pat
     assert not libs.exists()
     jars.install(libs, lambda line: None, maven=maven(tmp_path, GOOD))
     assert jars.installed(libs)
+
+
+def test_two_that_install_at_once_fetch_once(tmp_path: Path) -> None:
+    libs, counted = tmp_path / "kafka" / "libs", f"sleep 0.3\necho run >> {tmp_path}/runs\n"
+    program = maven(tmp_path, GOOD + counted)
+    with ThreadPoolExecutor(2) as threads:
+        for install in [threads.submit(jars.install, libs, lambda line: None, maven=program) for _ in range(2)]:
+            install.result()
+    assert jars.installed(libs)
+    assert (tmp_path / "runs").read_text() == "run\n"
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other-pom"])
