@@ -1,8 +1,11 @@
 """Training on Ray Train: the same loop in several workers, each on its part of every batch."""
 
+import contextlib
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,10 +88,14 @@ class RayTrainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._thread is None or error is not None:
-            return  # what is under way ends with the connection to Ray
+        if self._thread is None:
+            return
         import ray
 
+        if error is not None:  # what is under way ends after an epoch, or with the connection to Ray
+            with contextlib.suppress(ray.exceptions.RayError):
+                self._desk.close.remote()
+            return
         ray.get(self._desk.close.remote())
         self._thread.join()
         if not self._keep and not isinstance(self._result, BaseException):
@@ -108,19 +115,18 @@ class RayTrainer:
         total, said = lesson.recipe.epochs, 0
         report(lesson.name, said, total)
         learned: Learned | None = None
-        try:
+        with _said_of(lesson.name):
             if self._thread is None:
                 self._start()
             ray.get(self._desk.put.remote(Task(self._lessons, ray.put(lesson), torch.get_rng_state())))
-            while learned is None:
-                self._raise_if_ended(lesson.name)
-                time.sleep(_LOOK_EVERY_S)
+        while learned is None:
+            self._raise_if_ended(lesson.name)
+            time.sleep(_LOOK_EVERY_S)
+            with _said_of(lesson.name):
                 done, learned = ray.get(self._desk.look.remote())
-                if done > said:
-                    said = done
-                    report(lesson.name, said, total)
-        except (ray.exceptions.RayError, ValueError, OSError) as error:
-            raise Unavailable(f"training {lesson.name} on Ray failed: {_last_line(error)}") from error
+            if done > said:
+                said = done
+                report(lesson.name, said, total)
         if learned.resumed_after is not None:
             _log.warning("training_was_resumed", lesson=lesson.name, after_epochs=learned.resumed_after)
         lesson.network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in learned.arrays.items()})
@@ -198,6 +204,17 @@ class RayTrainer:
                 f"cluster has {has}"
             )
         raise Unavailable(f"training {lesson} on Ray failed: {problem}") from error
+
+
+@contextmanager
+def _said_of(lesson: str) -> Iterator[None]:
+    """Say of which training it is what Ray raises. Raises Unavailable."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, ValueError, OSError) as error:
+        raise Unavailable(f"training {lesson} on Ray failed: {_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:

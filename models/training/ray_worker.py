@@ -63,8 +63,10 @@ class Desk:
             await asyncio.sleep(0.05)
         return None
 
-    async def tell(self, epochs: int) -> None:
+    async def tell(self, epochs: int) -> bool:
+        """Note how many epochs of the lesson are done; tell whether anybody still waits for it."""
         self._epochs = epochs
+        return not self._closed
 
     async def hand_in(self, learned: Learned) -> None:
         self._learned = learned
@@ -74,6 +76,7 @@ class Desk:
         return self._epochs, self._learned
 
     async def close(self) -> None:
+        """Have workers end: after the last lesson, or in the middle of one that nobody wants any more."""
         self._closed = True
 
 
@@ -90,11 +93,14 @@ def work(config: dict[str, Any]) -> None:
     while (task := ray.get(desk.take.remote(number))) is not None:
         number = task.number
         learned = _learn(task, place, desk, config["checkpoint_every_s"])
+        if learned is None:
+            return
         if place.rank == 0:
             ray.get(desk.hand_in.remote(learned))
 
 
-def _learn(task: Task, place: Place, desk: Any, checkpoint_every_s: float) -> Learned:
+def _learn(task: Task, place: Place, desk: Any, checkpoint_every_s: float) -> Learned | None:
+    """Learn a lesson; None where it was given up."""
     lesson: Lesson[Any] = ray.get(task.lesson)
     if place.rank == 0:  # goes on where the asking process was: one worker alone learns exactly what that would
         torch.set_rng_state(task.random)
@@ -105,10 +111,12 @@ def _learn(task: Task, place: Place, desk: Any, checkpoint_every_s: float) -> Le
     kept = time.monotonic()
     while not loop.finished:
         loss = loop.run_epoch()
-        if place.rank == 0:
-            desk.tell.remote(loop.epoch)
+        wanted = place.rank != 0 or ray.get(desk.tell.remote(loop.epoch))
         due = loop.finished or time.monotonic() - kept > checkpoint_every_s
-        if ray.train.collective.broadcast_from_rank_zero(due):
+        wanted, due = ray.train.collective.broadcast_from_rank_zero((wanted, due))
+        if not wanted:
+            return None
+        if due:
             _keep(loop, task.number, loss)
             kept = time.monotonic()
     arrays = {name: value.cpu().numpy() for name, value in lesson.network.state_dict().items()}

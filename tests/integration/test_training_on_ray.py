@@ -1,9 +1,11 @@
 """Training on a small Ray of this machine: what one worker learns, what two do, and what becomes of a lost one."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +71,23 @@ def two_tastes() -> Feedback:
     return replace(label(log), item_table=table_of_columns(log.items, {"title": titles}))
 
 
+def test_a_training_that_nobody_waits_for_any_more_gives_its_worker_back(own_folder, split, tmp_path):
+    model = TwoTower(replace(CONFIG, epochs=1_000_000))
+
+    def give_up(stage: str, done: int, total: int) -> None:
+        if done:
+            raise KeyError("a defect of whoever reports")
+
+    with pytest.raises(KeyError), RayTrainer(Workers(2), str(tmp_path), meeting=own_folder) as model.trainer:
+        model.fit(split.train, give_up)
+    import ray  # only now: `ray_cluster` sets what it reads when it is imported
+
+    deadline = time.monotonic() + 120
+    while ray.available_resources().get("CPU", 0) < 2:
+        assert time.monotonic() < deadline, "its workers still hold the processors"
+        time.sleep(0.5)
+
+
 def test_one_worker_learns_what_this_process_would_even_if_it_is_killed_meanwhile(own_folder, split, tmp_path):
     here = TwoTower(CONFIG)
     here.fit(split.train)
@@ -78,15 +97,17 @@ def test_one_worker_learns_what_this_process_would_even_if_it_is_killed_meanwhil
     killed: list[int] = []
 
     def kill_once(stage: str, done: int, total: int) -> None:
-        kept = any(json.loads(file.read_text())["checkpoint_results"] for file in tmp_path.glob("*/*snapshot.json"))
-        if kept and 0 < done < total and not killed:
+        if has_checkpoint(tmp_path) and 0 < done < total and not killed:
             workers = [child for child in children() if "RayTrainWorker" in child.name() + " ".join(child.cmdline())]
             assert len(workers) == 1
             killed.append(workers[0].pid)
             workers[0].kill()
 
-    with capture_logs() as logs, RayTrainer(Workers(), str(tmp_path), checkpoint_every_s=0, meeting=own_folder) as ray:
-        there.trainer = ray
+    with (
+        capture_logs() as logs,
+        RayTrainer(Workers(), str(tmp_path), checkpoint_every_s=0, meeting=own_folder) as trainer,
+    ):
+        there.trainer = trainer
         there.fit(split.train, kill_once)
         there.fine_tune(split.train, epochs=2)
     assert killed
@@ -109,8 +130,7 @@ def test_two_workers_learn_as_well_keep_a_checkpoint_and_are_reached_by_nobody_e
                 if heard and address and not (getattr(address, "ipv4_mapped", None) or address).is_loopback:
                     open_to_all.add(f"{process.name()} {one.laddr}")
 
-    with RayTrainer(Workers(2), str(tmp_path), keep=True, meeting=own_folder) as ray:
-        model.trainer = ray
+    with RayTrainer(Workers(2), str(tmp_path), keep=True, meeting=own_folder) as model.trainer:
         model.fit(split.train, look)
     scores = model.score(split.users)
     own = np.arange(ITEMS)[None] % 2 == split.users.place[:, None] % 2
@@ -119,6 +139,14 @@ def test_two_workers_learn_as_well_keep_a_checkpoint_and_are_reached_by_nobody_e
     [run] = tmp_path.iterdir()
     [checkpoint] = [folder for folder in run.iterdir() if folder.is_dir()]
     assert {file.name for file in checkpoint.iterdir()} >= {"state.safetensors", "worker-0.json", "worker-1.json"}
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a run has one: its snapshot says so, and is read again where it is being written."""
+    for file in folder.glob("*/*snapshot.json"):
+        with contextlib.suppress(ValueError):
+            return bool(json.loads(file.read_text())["checkpoint_results"])
+    return False
 
 
 def children() -> list[psutil.Process]:
