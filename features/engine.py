@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.clock import Clock
+from core.locks import file_lock, hold_shared
 from core.settings import FeatureSettings
 from features.buckets import Buckets
 from features.counting import ApplyResult, Limits, count
 from features.interactions import OTHER_SURFACE, SURFACE_ID, SURFACES, VIEW_IDS, LocatedEvent, to_us
-from features.locks import file_lock, hold_shared
 from features.schema import BY_NAME, DAY_US, WINDOWS
 from features.state import Claim, FeatureState, feature_folder
 from features.transforms.windows import NEVER_US, bucket_sums, features, next_changes_us, oldest_starts_us

@@ -23,9 +23,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import RedisError
 
 from core.errors import ConfigurationError, Unavailable
+from core.locks import file_lock
 from core.settings import FeatureSettings
 from features.interactions import from_us
-from features.locks import file_lock
 from features.repo.definitions import PROJECT, definitions
 from features.repo.packed_sqlite import STORE
 from features.schema import ALL_VIEWS, View

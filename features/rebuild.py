@@ -8,13 +8,13 @@ from pathlib import Path
 from core import topics
 from core.clock import Clock
 from core.errors import IntegrityError
+from core.locks import hold_exclusive
 from core.settings import FeatureSettings
 from features.archive import archived_positions
 from features.counting import Limits, count
 from features.engine import FeatureEngine
 from features.history import counted_events
 from features.interactions import LocatedEvent, to_us
-from features.locks import hold_exclusive
 from features.schema import DAY_US
 from features.state import FeatureState, feature_folder
 from features.state_format import remove_foreign_runs

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
+from core.locks import file_lock
 from core.settings import child_environment
-from infra.alone import alone
 
 #: Program to the packages that hold it; libraries these depend on are added.
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ def fetch_program(name: str, home: Path) -> Program:
         ConfigurationError: no such program is known, or this is not a Debian.
         Unavailable: a download failed, or a library is still missing.
     """
-    with alone(home / "debian.lock"):
+    with file_lock(home / "debian.lock"):
         return find_program(name, home) or _fetch(name, home)
 
 

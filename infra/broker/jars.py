@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
-from infra.alone import alone
+from core.locks import file_lock
 
 Progress = Callable[[str], None]
 
@@ -51,7 +51,7 @@ def install(libs: Path, progress: Progress, *, maven: str | None = None, pom: Pa
     """
     if installed(libs, pom):
         return
-    with alone(libs.with_name(libs.name + ".lock")):
+    with file_lock(libs.with_name(libs.name + ".lock")):
         if not installed(libs, pom):
             _fetch(libs, progress, maven, pom)
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from core.errors import ConfigurationError, Unavailable
+from core.locks import file_lock
 from core.settings import child_environment
-from infra.alone import alone
 from infra.broker import jars
 from infra.broker.jars import Progress
 from infra.ports import free_port
@@ -203,7 +203,7 @@ class KafkaBroker:
         if not fresh.exists():
             return
         check = [f"-XX:SharedArchiveFile={fresh}", "-Xshare:on", "-XX:+VerifySharedSpaces", "kafka.Kafka", "--version"]
-        with alone(fresh.with_suffix(".lock")):
+        with file_lock(fresh.with_suffix(".lock")):
             done = subprocess.run([*self._jvm(), *check], capture_output=True, timeout=60, check=False)
             if done.returncode != 0:
                 fresh.unlink(missing_ok=True)

@@ -1,17 +1,15 @@
 """Aliases: which version of a model is the champion, which the challenger, and which ones were before."""
 
-import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from core.clock import Clock
 from core.errors import IntegrityError
+from core.locks import file_lock
 
 Action = Literal["promote", "rollback"]
 
@@ -54,7 +52,7 @@ class FileAliasStore:
 
     def set(self, model: str, alias: str, version: str, action: Action = "promote") -> AliasChange:
         change = AliasChange(version=version, action=action, at=self._clock.now().isoformat())
-        with self._locked():
+        with file_lock(self._path.with_suffix(".lock")):
             content = self._read()
             content.setdefault(model, {}).setdefault(alias, []).append(asdict(change))
             self._write(content)
@@ -86,10 +84,3 @@ class FileAliasStore:
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).replace(self._path)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

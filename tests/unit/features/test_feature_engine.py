@@ -11,10 +11,10 @@ import pytest
 
 from core.errors import IntegrityError, Unavailable
 from core.events import InteractionEvent
+from core.locks import hold_exclusive
 from core.settings import FeatureSettings
 from features.engine import FeatureEngine
 from features.interactions import SURFACES
-from features.locks import hold_exclusive
 from features.online import OnlineStore
 from features.reader import FeatureReader
 from features.state import FeatureState
